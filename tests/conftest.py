@@ -1,0 +1,79 @@
+"""Hand-made data in the real formats."""
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see stages/_run.py
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (40, 30)) -> bytes:
+    """A small JPEG of noise, encoded."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def annotation(objects: Sequence[tuple[str, bool]]) -> bytes:
+    """A VOC annotation of (class name, difficult) objects; the first has a body part."""
+    lines = []
+    for i, (name, difficult) in enumerate(objects):
+        part = "<part><name>head</name></part>" if i == 0 else ""
+        lines.append(
+            f"<object><name>{name}</name><difficult>{int(difficult)}</difficult>{part}</object>"
+        )
+    return f"<annotation>{''.join(lines)}</annotation>".encode()
+
+
+def voc_files(
+    images: Mapping[str, Sequence[tuple[str, bool]]],
+    lists: Mapping[str, Sequence[str]],
+    *,
+    name: str = "VOC2012",
+    class_lists: Sequence[str] = (),
+) -> dict[str, bytes]:
+    """Files of a VOC tree: annotated images and image-set lists."""
+    root = f"VOCdevkit/{name}"
+    files = {}
+    for i, (image_id, objects) in enumerate(images.items()):
+        files[f"{root}/JPEGImages/{image_id}.jpg"] = jpeg(i)
+        files[f"{root}/Annotations/{image_id}.xml"] = annotation(objects)
+    for split, ids in lists.items():
+        files[f"{root}/ImageSets/Main/{split}.txt"] = "".join(f"{i}\n" for i in ids).encode()
+        for label in class_lists:
+            text = "".join(f"{i} {1 if label in dict(images[i]) else -1}\n" for i in ids)
+            files[f"{root}/ImageSets/Main/{label}_{split}.txt"] = text.encode()
+    return files
+
+
+def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def lines() -> tuple[list[str], Callable[[str], None]]:
+    """What was said to the user, and the function to say it with."""
+    said: list[str] = []
+    return said, said.append
