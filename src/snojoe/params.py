@@ -1,0 +1,262 @@
+"""``params.yaml`` as typed objects, checked as a whole before anything long starts."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from snojoe.architectures import TRUNKS, layer_names
+from snojoe.errors import SnojoeError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Depth = Annotated[int, Field(ge=0)]
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(_Section):
+    """Where one archive comes from: made here, brought by the user, or downloaded."""
+
+    embedded: Literal["digits", "novel_digits", "photos"] | None = None
+    path: str | None = None
+    url: list[str] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        origins = [key for key in ("embedded", "path", "url") if getattr(self, key)]
+        if len(origins) != 1:
+            given = " and ".join(origins) or "none of them"
+            raise ValueError(f"expected exactly one of embedded, path, url; got {given}")
+        if self.url and not self.sha256:
+            raise ValueError("a url needs its sha256")
+        if self.embedded and self.sha256:
+            raise ValueError("an embedded set has no sha256")
+        return self
+
+    @property
+    def filename(self) -> str:
+        """Name of the archive: what the user calls it, or the last part of the first address."""
+        if self.embedded:
+            return f"{self.embedded}.tar"
+        return Path((self.url or [self.path or ""])[0]).name
+
+
+class Splits(_Section):
+    """Image-set lists as ``<set>/<list>``; several are joined in order."""
+
+    train: list[str] = Field(min_length=1)
+    val: list[str] = Field(min_length=1)
+    test: list[str] = Field(min_length=1)
+
+    @field_validator("train", "val", "test")
+    @classmethod
+    def _set_and_list(cls, lists: list[str]) -> list[str]:
+        for item in lists:
+            if item.count("/") != 1 or not all(item.split("/")):
+                raise ValueError(f"expected <set>/<list>, such as VOC2012/train; got {item!r}")
+        return lists
+
+
+class Digits(_Section):
+    """Edge and number of scenes of the embedded set; ``ood`` for each of its OOD sets."""
+
+    size: Annotated[int, Field(ge=32, le=512)]
+    train: PositiveInt
+    val: PositiveInt
+    test: PositiveInt
+    ood: PositiveInt
+    seed: Seed
+
+
+class Data(_Section):
+    folder: str
+    id: list[Source] = Field(min_length=1)
+    ood: dict[SetName, Source] = Field(min_length=1)
+    splits: Splits
+    image_size: Annotated[int, Field(ge=16, le=2048)]
+    difficult: bool
+    max_bad_share: Share
+    digits: Digits
+
+    @field_validator("ood")
+    @classmethod
+    def _names_are_free(cls, ood: dict[str, Source]) -> dict[str, Source]:
+        if "id" in ood:
+            raise ValueError("an OOD set cannot be called 'id': the tables use that name")
+        return ood
+
+
+class Model(_Section):
+    arch: str
+    weights: str | None
+
+    @field_validator("arch")
+    @classmethod
+    def _supported(cls, arch: str) -> str:
+        if arch not in TRUNKS:
+            raise ValueError(f"expected one of {', '.join(TRUNKS)}; got {arch!r}")
+        return arch
+
+
+class SpectralNormParams(_Section):
+    bound: Literal["none", "hard", "soft"]
+    coefficient: PositiveFloat
+    norm: Literal["reshape", "operator"]
+
+
+class Augment(_Section):
+    flip: Share
+    scale: Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: list[float]) -> list[float]:
+        if scale[0] > scale[1]:
+            raise ValueError(f"expected the smaller bound first; got {scale}")
+        return scale
+
+
+class Train(_Section):
+    epochs: PositiveInt
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: PositiveFloat
+    trunk_lr_factor: NonNegativeFloat
+    schedule: Literal["constant", "one_cycle"]
+    freeze_after_epoch: Annotated[int, Field(ge=0)] | None
+    augment: Augment
+    workers: Annotated[int, Field(ge=0)]
+
+
+class Infer(_Section):
+    batch_size: PositiveInt
+
+
+class Score(_Section):
+    accept: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Ablation(_Section):
+    sn_layers: Annotated[list[Depth], Field(min_length=4, max_length=4)]
+
+    @field_validator("sn_layers")
+    @classmethod
+    def _with_control(cls, depths: list[int]) -> list[int]:
+        if 0 not in depths:
+            raise ValueError(f"expected 0 among the depths: it is the control; got {depths}")
+        return depths
+
+
+class Params(_Section):
+    """Everything that an experiment depends on."""
+
+    sn_layers: Depth
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    ablation: Ablation
+    data: Data
+    model: Model
+    spectral_norm: SpectralNormParams
+    train: Train
+    infer: Infer
+    score: Score
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"expected distinct seeds; got {seeds}")
+        return seeds
+
+    @model_validator(mode="after")
+    def _depths_exist(self) -> Self:
+        names = layer_names(self.model.arch)
+        for depth in self.depths:
+            if depth > len(names):
+                raise ValueError(
+                    f"sn_layers: expected 0 to {len(names)} for {self.model.arch}; got {depth}"
+                )
+        return self
+
+    @property
+    def depths(self) -> list[int]:
+        """Every depth that is trained, without repetition, ascending."""
+        return sorted({self.sn_layers, *self.ablation.sn_layers})
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises
+    ------
+    SnojoeError
+        If the file is missing, is not YAML, or any parameter is unknown, missing or out of range;
+        the message lists every such parameter.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SnojoeError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SnojoeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise SnojoeError(f"{path}: expected parameters by name; got {type(tree).__name__}")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        problems = [_explain(problem, tree) for problem in error.errors()]
+        raise SnojoeError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+def _explain(problem: Any, tree: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+        return f"unknown parameter {where}: {hint}"
+    if problem["type"] == "missing":
+        return f"missing parameter {where}"
+    if problem["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message[0].lower()}{message[1:]}; got {problem['input']!r}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    """Names that exist in the section at ``location``."""
+    section: Any = Params
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = section.model_fields.get(part)
+        if field is None:  # the name of an OOD set
+            section = Source
+            continue
+        section = next(
+            (
+                t
+                for t in (field.annotation, *getattr(field.annotation, "__args__", ()))
+                if isinstance(t, type) and issubclass(t, BaseModel)
+            ),
+            section,
+        )
+    return list(section.model_fields)

@@ -1,0 +1,112 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from snojoe.errors import SnojoeError
+from snojoe.params import load_params
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def load(tmp_path, change):
+    tree = copy.deepcopy(DEFAULT)
+    change(tree)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return load_params(path)
+
+
+def set_to(dotted, value):
+    def change(tree):
+        *sections, last = dotted.split(".")
+        for section in sections:
+            tree = tree[section]
+        tree[last] = value
+
+    return change
+
+
+def keys(tree, prefix=""):
+    """Names of all parameters; what is inside a list or names OOD sets is the user's."""
+    for name, value in tree.items():
+        yield prefix + name
+        if isinstance(value, dict) and name != "ood":
+            yield from keys(value, f"{prefix}{name}.")
+
+
+def test_the_default_and_the_papers_parameters_are_valid():
+    assert load_params(ROOT / "params.yaml").depths == [0, 7, 8, 9]
+    assert load_params(ROOT / "params" / "paper.yaml").depths == [0, 7, 8, 9]
+
+
+def test_both_files_have_the_same_keys():
+    paper = yaml.safe_load((ROOT / "params" / "paper.yaml").read_text())
+    assert list(keys(paper)) == list(keys(DEFAULT))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sn_layers", "eleven", "sn_layers: input should be a valid integer; got 'eleven'"),
+        ("sn_layers", -1, "sn_layers: input should be greater than or equal to 0; got -1"),
+        ("sn_layers", 99, "sn_layers: expected 0 to 10 for resnet10; got 99"),
+        ("sn_layers", 9.0, "sn_layers: input should be a valid integer; got 9.0"),
+        ("sn_layer", 9, "unknown parameter sn_layer: did you mean sn_layers?"),
+        ("train.epoch", 9, r"unknown parameter train.epoch: did you mean epochs\?"),
+        ("train.lr", 0.0, "train.lr: input should be greater than 0; got 0.0"),
+        ("train.lr", float("nan"), "train.lr"),
+        ("train.augment.scale", [1.0, 0.5], "train.augment.scale: expected the smaller bound"),
+        ("model.arch", "vgg16", "model.arch: expected one of resnet10, .*; got 'vgg16'"),
+        ("seeds", [0, 0], r"seeds: expected distinct seeds; got \[0, 0\]"),
+        ("seeds", [], "seeds: list should have at least 1 item"),
+        ("ablation.sn_layers", [1, 7, 8, 9], "ablation.sn_layers: expected 0 among the depths"),
+        ("ablation.sn_layers", [0, 7], "ablation.sn_layers: list should have at least 4 items"),
+        ("data.splits.train", ["VOC2012"], "data.splits.train: expected <set>/<list>"),
+        ("data.id", [{"path": "x", "embedded": "digits"}], "data.id.0: expected exactly one of"),
+        ("data.id", [{"url": ["http://x/y.tar"]}], "data.id.0: a url needs its sha256"),
+        ("data.id", [{"pth": "x"}], r"unknown parameter data.id.0.pth: did you mean path\?"),
+        ("data.ood", {"id": {"path": "x"}}, "data.ood: an OOD set cannot be called 'id'"),
+        ("data.ood", {"a/b": {"path": "x"}}, "data.ood.a/b"),
+        ("data.max_bad_share", 1.5, "data.max_bad_share: input should be less than or equal to 1"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(tmp_path, name, value, message):
+    with pytest.raises(SnojoeError, match=message):
+        load(tmp_path, set_to(name, value))
+
+
+def test_a_missing_parameter_is_named(tmp_path):
+    with pytest.raises(SnojoeError, match=r"params\.yaml: missing parameter train\.epochs"):
+        load(tmp_path, lambda tree: tree["train"].pop("epochs"))
+
+
+def test_all_mistakes_are_listed_at_once(tmp_path):
+    def change(tree):
+        tree["sn_layers"] = "eleven"
+        tree["train"]["lr"] = -1.0
+
+    with pytest.raises(SnojoeError, match=r"(?s)sn_layers.*train\.lr"):
+        load(tmp_path, change)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- a", "expected parameters by name; got list"),
+        ("", "NoneType"),
+    ],
+)
+def test_what_is_no_parameter_file_is_named(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(SnojoeError, match=message):
+        load_params(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SnojoeError, match=r"params\.yaml: no such file"):
+        load_params(tmp_path / "params.yaml")
