@@ -1,0 +1,326 @@
+"""The embedded data set: scenes of handwritten digits, in the formats of the real sets.
+
+Nothing to download: scikit-learn bundles 1,797 handwritten digits (8 x 8, grey) and two
+photographs. Scenes are composed from the digits as PASCAL-VOC photographs are from objects: one to
+three different classes each, coloured, on a noisy background, with annotated boxes.
+
+============ ================================ ==============================================
+archive      content                          stands for
+============ ================================ ==============================================
+digits       scenes of the digits 0 to 6      PASCAL-VOC 2012, in-distribution
+novel_digits the same scenes of 7, 8 and 9    ImageNet-22K: familiar style, unseen objects
+photos       crops of the two photographs     Texture (DTD): no objects, another style
+============ ================================ ==============================================
+"""
+
+import colorsys
+import io
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from snojoe.progress import progress
+
+CLASSES = ("zero", "one", "two", "three", "four", "five", "six")
+NOVEL_CLASSES = ("seven", "eight", "nine")
+MIN_SIZE = 32
+
+_ROOT = "VOCdevkit/DIGITS"
+_BICUBIC = Image.Resampling.BICUBIC
+# Handwriting that each split may draw from; the rest of it belongs to nobody else.
+_SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
+# Shares of the scenes with one, two and three digits. The joint energy grows with the number of
+# labels, whatever they are, so that many lone digits would drown the difference that is asked for.
+_COUNT_SHARES = (0.1, 0.4, 0.5)
+# Edge of a digit, as a share of the scene's: at most 1/2, so that each has a quadrant to itself.
+_MIN_EDGE, _MAX_EDGE = 0.42, 0.5
+_MIN_OPACITY, _DIFFICULT_BELOW = 0.75, 0.77
+# Grounds are dark or bright. As in subtitles, a dark outline (its opacity here) keeps the digits
+# legible; without bright grounds, a network takes every bright sky for ink.
+_MAX_GROUND, _OUTLINE = 0.8, 0.9
+# Standard deviation of the ground's noise, by the number of grains along an edge.
+_NOISE = {4: 0.1, 8: 0.05, 64: 0.02}
+# The edge of a crop, as a share of the photograph's shorter one, is log-uniform from here to 1.
+_MIN_CROP = 0.1
+
+Glyphs = Mapping[str, Sequence[Image.Image]]
+
+
+class Box(NamedTuple):
+    """Bounding box in pixels, half-open: columns ``left .. right - 1``."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class SceneObject(NamedTuple):
+    """One annotated digit."""
+
+    name: str
+    box: Box
+    difficult: bool
+
+
+class Scene(NamedTuple):
+    """A composed image and what is to be seen in it; the first object names an OOD folder."""
+
+    image: Image.Image
+    objects: list[SceneObject]
+
+
+def write_digits(
+    folder: Path, *, train: int, val: int, test: int, ood: int, size: int, seed: int
+) -> None:
+    """Write ``digits.tar``, ``novel_digits.tar`` and ``photos.tar`` into `folder`.
+
+    ``digits.tar`` is a VOCdevkit (annotations, JPEG images, image sets), the other two hold one
+    folder of JPEG images per class. No digit image serves two splits. The same arguments give the
+    same bytes (with the same Pillow and numpy), and a split's scenes do not depend on how many the
+    others have. Existing archives are replaced, each in one step.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to write; created if missing.
+    train, val, test : int
+        Number of in-distribution scenes in each split, at least 1. From 7 on, every class has a
+        positive.
+    ood : int
+        Number of images in each of the two out-of-distribution sets, at least 1.
+    size : int
+        Edge of the square images in pixels, at least 32.
+    seed : int
+        Seed of everything random, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is too small.
+    """
+    counts = {"train": train, "val": val, "test": test}
+    for name, value, least in (
+        *((name, count, 1) for name, count in counts.items()),
+        ("ood", ood, 1),
+        ("size", size, MIN_SIZE),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    glyphs = _load_glyphs()
+    splits = _split_glyphs({name: glyphs[name] for name in CLASSES}, seed)
+
+    scenes: dict[str, list[Scene]] = {}
+    for stream, (split, count) in enumerate(counts.items()):
+        drawn = _scenes(splits[split], count, size, (seed, stream))
+        scenes[split] = list(progress(drawn, total=count, desc=f"digits {split}"))
+    _write_tar(folder / "digits.tar", _voc_members(scenes))
+
+    novel = _scenes({name: glyphs[name] for name in NOVEL_CLASSES}, ood, size, (seed, len(counts)))
+    _write_tar(
+        folder / "novel_digits.tar",
+        {
+            f"{scene.objects[0].name}/{i:06d}.jpg": _jpeg(scene.image)
+            for i, scene in enumerate(progress(novel, total=ood, desc="novel_digits"), start=1)
+        },
+    )
+
+    crops = _photo_crops(ood, size, (seed, len(counts) + 1))
+    _write_tar(
+        folder / "photos.tar",
+        {
+            f"{name}/{i:06d}.jpg": _jpeg(crop)
+            for i, (name, crop) in enumerate(progress(crops, total=ood, desc="photos"), start=1)
+        },
+    )
+
+
+def _load_glyphs() -> dict[str, list[Image.Image]]:
+    """Load the handwritten digits by class name: 8 x 8 masks, 0 paper to 255 ink."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    masks = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return {
+        name: [Image.fromarray(mask) for mask in masks[digits.target == digit]]
+        for digit, name in enumerate(CLASSES + NOVEL_CLASSES)
+    }
+
+
+def _split_glyphs(glyphs: Glyphs, seed: int) -> dict[str, dict[str, list[Image.Image]]]:
+    """Share the digit images of every class out among the splits, without overlap."""
+    rng = np.random.default_rng(seed)
+    splits: dict[str, dict[str, list[Image.Image]]] = {split: {} for split in _SHARES}
+    bounds = np.cumsum(list(_SHARES.values()))[:-1]
+    for name, images in glyphs.items():
+        order = rng.permutation(len(images))
+        parts = np.split(order, np.round(bounds * len(images)).astype(int))
+        for split, part in zip(_SHARES, parts, strict=True):
+            splits[split][name] = [images[i] for i in part]
+    return splits
+
+
+def _scenes(glyphs: Glyphs, count: int, size: int, seed: tuple[int, int]) -> Iterator[Scene]:
+    """Compose `count` scenes; their first classes go round, so that none stays without one."""
+    rng = np.random.default_rng(seed)
+    names = list(glyphs)
+    for i in range(count):
+        first = names[i % len(names)]
+        others = [name for name in names if name != first]
+        n_others = rng.choice(len(_COUNT_SHARES), p=_COUNT_SHARES)
+        yield _scene(glyphs, [first, *rng.choice(others, n_others, replace=False)], size, rng)
+
+
+def _scene(glyphs: Glyphs, names: list[str], size: int, rng: np.random.Generator) -> Scene:
+    """Compose one scene with one digit of each of the classes `names`."""
+    canvas = _ground(size, rng)
+    quadrants = rng.permutation(4)[: len(names)]
+    objects = []
+    for name, quadrant in zip(names, quadrants, strict=True):
+        edge = round(size * rng.uniform(_MIN_EDGE, _MAX_EDGE))
+        corner = np.array(divmod(quadrant, 2)) * (size // 2)
+        top, left = corner + rng.integers(max(size // 2 - edge, 0) + 1, size=2)
+        glyph = ImageOps.expand(glyphs[name][int(rng.integers(len(glyphs[name])))], border=1)
+        strokes = _enlarge(glyph, edge)
+        outline = _enlarge(glyph.filter(ImageFilter.MaxFilter(3)), edge)
+        opacity = rng.uniform(_MIN_OPACITY, 1.0)
+
+        patch = canvas[top : top + edge, left : left + edge]
+        patch *= 1.0 - _OUTLINE * outline
+        patch += opacity * strokes * (_colour(rng, value=1.0) - patch)
+
+        rows, columns, _ = np.nonzero(strokes >= 0.25)
+        box = Box(
+            left=int(left + columns.min()),
+            top=int(top + rows.min()),
+            right=int(left + columns.max() + 1),
+            bottom=int(top + rows.max() + 1),
+        )
+        objects.append(SceneObject(str(name), box, bool(opacity < _DIFFICULT_BELOW)))
+    pixels = np.round(255 * canvas.clip(0.0, 1.0)).astype(np.uint8)
+    return Scene(Image.fromarray(pixels), objects)
+
+
+def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a background, (size, size, 3): one colour and coloured noise of several grain sizes."""
+    ground = np.tile(_colour(rng, value=rng.uniform(0.0, _MAX_GROUND)), (size, size, 1))
+    for grains, deviation in _NOISE.items():
+        planes = rng.normal(0.0, deviation, (3, grains, grains)).astype(np.float32)
+        for channel, plane in enumerate(planes):
+            ground[:, :, channel] += Image.fromarray(plane).resize((size, size), _BICUBIC)
+    return ground
+
+
+def _enlarge(glyph: Image.Image, edge: int) -> np.ndarray:
+    """Resize a glyph: its ink in 0..1, (edge, edge, 1)."""
+    return np.asarray(glyph.resize((edge, edge), _BICUBIC), dtype=np.float64)[:, :, None] / 255
+
+
+def _colour(rng: np.random.Generator, *, value: float) -> np.ndarray:
+    """Draw an RGB colour in 0..1 of the given brightness (the V of HSV)."""
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.2, 0.8), value))
+
+
+def _photo_crops(count: int, size: int, seed: tuple[int, int]) -> Iterator[tuple[str, Image.Image]]:
+    """Yield (photograph's name, square crop resized to `size`), the photographs in turn."""
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(seed)
+    bundle = load_sample_images()
+    photos = [
+        (Path(name).stem, Image.fromarray(pixels))
+        for name, pixels in zip(bundle.filenames, bundle.images, strict=True)
+    ]
+    for i in range(count):
+        name, photo = photos[i % len(photos)]
+        edge = round(min(photo.size) * _MIN_CROP ** rng.uniform())
+        left = int(rng.integers(photo.width - edge + 1))
+        top = int(rng.integers(photo.height - edge + 1))
+        box = (left, top, left + edge, top + edge)
+        yield name, photo.resize((size, size), _BICUBIC, box=box)
+
+
+def _voc_members(scenes: Mapping[str, Sequence[Scene]]) -> dict[str, bytes]:
+    """Lay the splits' scenes out as a VOCdevkit: path in the archive to content."""
+    members: dict[str, bytes] = {}
+    ids: dict[str, list[str]] = {}
+    objects: dict[str, list[SceneObject]] = {}
+    for split, split_scenes in scenes.items():
+        ids[split] = []
+        for scene in split_scenes:
+            image_id = f"digits_{len(objects) + 1:06d}"
+            objects[image_id] = scene.objects
+            ids[split].append(image_id)
+            members[f"{_ROOT}/JPEGImages/{image_id}.jpg"] = _jpeg(scene.image)
+            members[f"{_ROOT}/Annotations/{image_id}.xml"] = _annotation(image_id, scene)
+    for split, split_ids in {**ids, "trainval": ids["train"] + ids["val"]}.items():
+        members[f"{_ROOT}/ImageSets/Main/{split}.txt"] = _lines(split_ids)
+        for name in CLASSES:
+            marks = (f"{i} {_mark(name, objects[i]):2d}" for i in split_ids)
+            members[f"{_ROOT}/ImageSets/Main/{name}_{split}.txt"] = _lines(marks)
+    return members
+
+
+def _mark(name: str, objects: Sequence[SceneObject]) -> int:
+    """VOC's mark of an image for a class: 1 present, 0 only as a difficult object, -1 absent."""
+    difficult = [obj.difficult for obj in objects if obj.name == name]
+    if not difficult:
+        return -1
+    return 0 if all(difficult) else 1
+
+
+def _annotation(image_id: str, scene: Scene) -> bytes:
+    """Render a scene's annotation as VOC's XML (pixel coordinates from 1, both ends included)."""
+    root = ElementTree.Element("annotation")
+
+    def add(parent: ElementTree.Element, **children: object) -> None:
+        for tag, text in children.items():
+            ElementTree.SubElement(parent, tag).text = str(text)
+
+    add(root, folder="DIGITS", filename=f"{image_id}.jpg")
+    source = ElementTree.SubElement(root, "source")
+    add(source, database="scikit-learn load_digits", annotation="SNoJoE DIGITS", image="composed")
+    extent = ElementTree.SubElement(root, "size")
+    add(extent, width=scene.image.width, height=scene.image.height, depth=3)
+    add(root, segmented=0)
+    for obj in scene.objects:
+        node = ElementTree.SubElement(root, "object")
+        add(node, name=obj.name, pose="Unspecified", truncated=0, difficult=int(obj.difficult))
+        left, top, right, bottom = obj.box
+        bndbox = ElementTree.SubElement(node, "bndbox")
+        add(bndbox, xmin=left + 1, ymin=top + 1, xmax=right, ymax=bottom)
+    ElementTree.indent(root, "\t")
+    return ElementTree.tostring(root) + b"\n"
+
+
+def _lines(lines: Iterator[str] | Sequence[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    # Without chroma subsampling: strokes are a few pixels wide and told from the ground by colour.
+    image.save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def _write_tar(path: Path, members: Mapping[str, bytes]) -> None:
+    """Write a tar whose bytes depend on `members` alone; `path` is there whole or not at all."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as archive:
+            for name in sorted(members):
+                info = tarfile.TarInfo(name)
+                info.size = len(members[name])
+                archive.addfile(info, io.BytesIO(members[name]))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,183 @@
+"""Archives to shards: what every later step reads.
+
+``prepared/``: ``classes.json``, ``train/``, ``val/``, ``test/``, ``ood/<set>/`` and
+``report.json``. Training images keep their original bytes, since crops come from the original's
+pixels; all others are stored as the pixels that evaluation sees.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from snojoe.data.archives import Archive
+from snojoe.data.images import ImageError, decode, is_image, resize
+from snojoe.data.shards import Content, Row, write_shards
+from snojoe.data.voc import Example, VOCDevkit
+from snojoe.errors import SnojoeError
+from snojoe.files import atomic_folder, write_json
+from snojoe.params import Data
+from snojoe.progress import progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def prepare(
+    data: Data, locate: Callable[[Any], Path], target: Path, say: Callable[[str], None] = print
+) -> None:
+    """Write ``target`` whole or not at all.
+
+    Parameters
+    ----------
+    data : Data
+        The ``data`` section of the parameters.
+    locate : callable
+        From a source in ``data.id`` or ``data.ood`` to its archive or folder.
+    target : Path
+        Folder to create or replace.
+    say : callable
+        Receives a line for each set written and for each thing that a user should know.
+
+    Raises
+    ------
+    SnojoeError
+        Naming the archive, list, annotation, class or set that is wrong.
+    """
+    with (
+        tempfile.TemporaryDirectory(dir=_ensure(target.parent), prefix=".scratch-") as scratch,
+        atomic_folder(target) as folder,
+    ):
+        # Every archive and list is read before the first image is decoded.
+        archives = [Archive(locate(source), Path(scratch)) for source in data.id]
+        devkit = VOCDevkit(archives, difficult=data.difficult)
+        lists = data.splits
+        splits = {
+            "train": devkit.examples(lists.train),
+            "val": devkit.examples(lists.val),
+            "test": devkit.examples(lists.test, labelled=False),
+        }
+        _check_disjoint(splits)
+        ood = {
+            name: _images_of(name, Archive(locate(source), Path(scratch)))
+            for name, source in data.ood.items()
+        }
+
+        write_json(folder / "classes.json", devkit.classes)
+        writer = _Writer(data, folder, say)
+        report = {
+            "id": {
+                split: {
+                    "lists": getattr(lists, split),
+                    **writer.write(split, examples),
+                    "positives": _positives(devkit.classes, examples),
+                }
+                for split, examples in splits.items()
+            },
+            "ood": {name: writer.write(f"ood/{name}", found) for name, found in ood.items()},
+        }
+        write_json(folder / "report.json", report)
+        for split in ("train", "val"):
+            counts = report["id"][split]["positives"]
+            if empty := [name for name, count in counts.items() if not count]:
+                why = "nothing can be learnt of it" if split == "train" else "its AP is undefined"
+                say(f"{split}: no image is positive for {', '.join(empty)}: {why}")
+
+
+class _Writer:
+    """Decodes examples in parallel and writes those that decode."""
+
+    def __init__(self, data: Data, folder: Path, say: Callable[[str], None]) -> None:
+        self.data = data
+        self.folder = folder
+        self.say = say
+
+    def write(self, split: str, examples: Sequence[Example]) -> dict[str, Any]:
+        content: Content = "image" if split == "train" else "pixels"
+        bad: list[str] = []
+        allowed = int(self.data.max_bad_share * len(examples))
+
+        def encode(example: Example) -> Row | str:
+            encoded = example.image[example.image_name]
+            try:
+                pixels = resize(decode(encoded), self.data.image_size)
+            except ImageError as error:
+                return f"{example.image.path}: {example.image_name} ({error})"
+            kept = encoded if content == "image" else pixels.tobytes()
+            return Row(example.id, kept, example.labels)
+
+        def rows() -> Iterator[Row]:
+            done = parallel(encode, examples)
+            for row in progress(done, total=len(examples), desc=split):
+                if isinstance(row, Row):
+                    yield row
+                    continue
+                bad.append(row)
+                if len(bad) > allowed:
+                    shown = "\n  ".join(bad[:10])
+                    raise SnojoeError(
+                        f"{split}: more than {self.data.max_bad_share:.1%} of {len(examples)} "
+                        f"images do not decode (data.max_bad_share):\n  {shown}"
+                    )
+
+        size = self.data.image_size
+        count = write_shards(
+            self.folder / split, rows(), split=split, content=content, image_size=size
+        )
+        self.say(f"{split}: {count:,} images")
+        for line in bad:
+            self.say(f"{split}: left out, it does not decode: {line}")
+        return {"images": count, "undecodable": bad}
+
+
+def parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Map in order over threads (PIL decodes without the GIL), with a bounded look-ahead."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        window = deque(pool.submit(function, item) for item in items[: 4 * workers])
+        for item in items[4 * workers :]:
+            yield window.popleft().result()
+            window.append(pool.submit(function, item))
+        while window:
+            yield window.popleft().result()
+
+
+def _images_of(name: str, archive: Archive) -> list[Example]:
+    found = [Example(path, archive, path, None) for path in archive if is_image(path)]
+    if not found:
+        raise SnojoeError(f"data.ood.{name}: {archive.path} holds no image")
+    return found
+
+
+def _check_disjoint(splits: dict[str, list[Example]]) -> None:
+    seen: dict[str, str] = {}
+    for split, examples in splits.items():
+        for example in examples:
+            if (other := seen.setdefault(example.id, split)) != split:
+                raise SnojoeError(f"data.splits: {example.id} is in both {other} and {split}")
+
+
+def _positives(classes: list[str], examples: list[Example]) -> dict[str, int]:
+    labelled = [example.labels for example in examples if example.labels is not None]
+    if not labelled:
+        return {}
+    return dict(zip(classes, np.sum(labelled, axis=0, dtype=int).tolist(), strict=True))
+
+
+def _ensure(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def read_classes(prepared: Path) -> list[str]:
+    """Class names, in the order of the label columns."""
+    names: list[str] = json.loads((prepared / "classes.json").read_text(encoding="utf-8"))
+    return names

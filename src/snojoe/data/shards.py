@@ -1,0 +1,158 @@
+"""Parquet shards: the form in which images are stored between preprocessing and the network.
+
+Columns: ``id``, ``split``, ``labels`` (uint8 per class, or null where unlabelled), and either
+``image`` (the original encoded bytes, for training crops) or ``pixels`` (raw RGB of the evaluation
+size, row-major H x W x 3: lossless, and nothing is left to decode).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snojoe.errors import SnojoeError
+
+ROWS_PER_SHARD = 1024
+ROWS_PER_GROUP = 64
+
+Content = Literal["image", "pixels"]
+
+
+class Row(NamedTuple):
+    id: str
+    content: bytes
+    labels: np.ndarray | None
+
+
+class Batch(NamedTuple):
+    """Consecutive rows: ids (n,), pixels (n, H, W, 3) uint8, labels (n, K) uint8 or None."""
+
+    ids: list[str]
+    pixels: np.ndarray
+    labels: np.ndarray | None
+
+
+def write_shards(
+    folder: Path, rows: Iterable[Row], *, split: str, content: Content, image_size: int
+) -> int:
+    """Write rows to ``folder/00000.parquet`` and so on; memory does not grow with their number.
+
+    Returns the number of rows.
+    """
+    schema = pa.schema(
+        [
+            ("id", pa.string()),
+            ("split", pa.string()),
+            ("labels", pa.list_(pa.uint8())),
+            (content, pa.binary()),
+        ],
+        metadata={"snojoe": json.dumps({"image_size": image_size})},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    writer: pq.ParquetWriter | None = None
+    group: list[Row] = []
+    count = 0
+
+    def flush() -> None:
+        nonlocal writer
+        if writer is None:
+            path = folder / f"{(count - 1) // ROWS_PER_SHARD:05d}.parquet"
+            writer = pq.ParquetWriter(path, schema, compression="none", use_dictionary=False)
+        columns = [
+            [row.id for row in group],
+            [split] * len(group),
+            [row.labels for row in group],
+            [row.content for row in group],
+        ]
+        writer.write_table(pa.table(columns, schema=schema))
+        group.clear()
+
+    try:
+        for row in rows:
+            group.append(row)
+            count += 1
+            if len(group) == ROWS_PER_GROUP:
+                flush()
+            if count % ROWS_PER_SHARD == 0 and writer is not None:
+                writer.close()
+                writer = None
+        if group:
+            flush()
+    finally:
+        if writer is not None:
+            writer.close()
+    return count
+
+
+class Shards:
+    """The rows of a folder of shards.
+
+    Raises
+    ------
+    SnojoeError
+        If the folder holds no shard, or one is damaged or of another layout.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paths = sorted(folder.glob("*.parquet"))
+        if not self.paths:
+            raise SnojoeError(f"{folder}: expected Parquet shards; found none")
+        self._files = [_open(path) for path in self.paths]
+        schema = self._files[0].schema_arrow
+        try:
+            self.image_size = int(json.loads(schema.metadata[b"snojoe"])["image_size"])
+            self.content: Content = "pixels" if "pixels" in schema.names else "image"
+        except (KeyError, TypeError, ValueError):
+            raise SnojoeError(f"{self.paths[0]}: not a shard of this program") from None
+
+    def __len__(self) -> int:
+        return sum(file.metadata.num_rows for file in self._files)
+
+    def table(self, columns: Sequence[str]) -> pa.Table:
+        """The given columns of all rows, in memory."""
+        return pa.concat_tables(file.read(columns=list(columns)) for file in self._files)
+
+    def labels(self) -> np.ndarray | None:
+        """(n, K) uint8, or None where the rows carry none."""
+        return _labels(self.table(["labels"])["labels"])
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Stream all rows as pixels of the evaluation size, in order."""
+        for path, file in zip(self.paths, self._files, strict=True):
+            try:
+                for records in file.iter_batches(batch_size):
+                    yield self._batch(records)
+            except (pa.ArrowException, OSError) as error:
+                raise SnojoeError(f"{path}: damaged shard ({error})") from None
+
+    def _batch(self, records: pa.RecordBatch) -> Batch:
+        side = self.image_size
+        column = records[self.content]
+        if self.content == "pixels":
+            pixels = np.frombuffer(bytearray().join(column.to_pylist()), dtype=np.uint8)
+            pixels = pixels.reshape(len(column), side, side, 3)
+        else:
+            from snojoe.data.images import decode, resize
+
+            pixels = np.stack([resize(decode(c.as_py()), side) for c in column])
+        return Batch(records["id"].to_pylist(), pixels, _labels(records["labels"]))
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise SnojoeError(f"{path}: damaged shard ({error})") from None
+
+
+def _labels(column: pa.ChunkedArray | pa.Array) -> np.ndarray | None:
+    if column.null_count:
+        return None
+    return np.array(column.to_pylist(), dtype=np.uint8)

@@ -1,0 +1,63 @@
+import gzip
+
+import pytest
+from conftest import write_folder, write_tar
+
+from snojoe.data.archives import Archive
+from snojoe.errors import SnojoeError
+
+FILES = {"b/two.txt": b"two", "a/one.txt": b"one", "b/empty": b""}
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_a_tar_and_a_folder_hold_the_same_files(tmp_path, suffix):
+    mode = "w:gz" if suffix == ".tar.gz" else "w"
+    tar = Archive(write_tar(tmp_path / f"x{suffix}", FILES, mode), tmp_path)
+    folder = Archive(write_folder(tmp_path / "folder", FILES), tmp_path)
+    assert dict(tar) == dict(folder) == FILES
+    assert list(tar) == sorted(FILES)
+
+
+def test_a_tar_in_a_folder_counts_as_a_folder(tmp_path):
+    write_tar(tmp_path / "sets" / "n02069412.tar", {"a.jpg": b"dolphin"})
+    write_folder(tmp_path / "sets" / "leech", {"b.jpg": b"leech"})
+    archive = Archive(tmp_path / "sets", tmp_path)
+    assert dict(archive) == {"leech/b.jpg": b"leech", "n02069412/a.jpg": b"dolphin"}
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(SnojoeError, match=r"nowhere\.tar: no such archive"):
+        Archive(tmp_path / "nowhere.tar", tmp_path)
+
+
+def test_a_truncated_tar_is_named(tmp_path):
+    path = write_tar(tmp_path / "x.tar", {"a": b"x" * 5000, "b": b"y" * 5000})
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(SnojoeError, match=r"x\.tar.*(ends in the middle|not a readable)"):
+        dict(Archive(path, tmp_path))
+
+
+def test_a_truncated_gzip_is_named(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(gzip.compress(bytes(100_000))[:60])
+    with pytest.raises(SnojoeError, match=r"x\.tar\.gz: not a readable tar"):
+        Archive(path, tmp_path)
+
+
+def test_text_is_no_tar(tmp_path):
+    path = tmp_path / "x.tar"
+    path.write_text("hello " * 500)
+    with pytest.raises(SnojoeError, match=r"x\.tar: not a readable tar"):
+        Archive(path, tmp_path)
+
+
+def test_links_and_devices_are_no_files(tmp_path):
+    import tarfile
+
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
+            member = tarfile.TarInfo(f"entry{kind.decode()}")
+            member.type, member.linkname = kind, "../../secret"
+            archive.addfile(member)
+    assert list(Archive(path, tmp_path)) == []

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+from conftest import jpeg
+from torchvision import transforms
+
+from snojoe.data import loader
+from snojoe.data.images import decode
+from snojoe.data.loader import MEAN, STD, TrainSet, TrainTransform, normalise, train_loader
+from snojoe.data.shards import Row, write_shards
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = [Row(str(i), jpeg(i), np.array([i % 2, 1])) for i in range(10)]
+    write_shards(tmp_path, rows, split="train", content="image", image_size=16)
+    return tmp_path
+
+
+def train_set(folder, seed=0, flip=0.5):
+    return TrainSet(folder, TrainTransform(16, (0.5, 2.0), flip), seed)
+
+
+def test_normalisation_is_torchvisions():
+    pixels = torch.randint(0, 256, (2, 8, 9, 3), dtype=torch.uint8)
+    expected = transforms.Normalize(MEAN, STD)(pixels.permute(0, 3, 1, 2) / 255)
+    torch.testing.assert_close(normalise(pixels), expected)
+
+
+def test_the_crop_is_the_protocols_from_the_original_pixels():
+    image = decode(jpeg(3))
+    mine = TrainTransform(16, (0.5, 2.0), 0.5)(image, seed=11)
+    torch.manual_seed(11)
+    protocol = transforms.Compose(
+        [transforms.RandomHorizontalFlip(), transforms.RandomResizedCrop(16, scale=(0.5, 2.0))]
+    )
+    np.testing.assert_array_equal(mine, np.asarray(protocol(image)))
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):
+    one, two = train_set(folder), train_set(folder)
+    torch.manual_seed(5)
+    first = one[3][0]
+    two[7]  # other accesses change nothing
+    assert torch.equal(first, two[3][0])
+    two.epoch = 1
+    assert not torch.equal(first, two[3][0])
+    assert not torch.equal(first, train_set(folder, seed=1)[3][0])
+
+
+def test_encoded_and_decoded_images_give_the_same_crops(folder, monkeypatch):
+    decoded = train_set(folder)[2][0]
+    monkeypatch.setattr(loader, "_DECODED_BYTES", 0)
+    assert torch.equal(train_set(folder)[2][0], decoded)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_order_depends_on_seed_and_epoch_alone(folder, workers):
+    def epoch(number):
+        dataset = train_set(folder)
+        dataset.epoch = number
+        return torch.cat([pixels for pixels, _ in train_loader(dataset, 4, workers)])
+
+    assert epoch(0).shape == (8, 16, 16, 3)
+    assert torch.equal(epoch(0), epoch(0))
+    assert not torch.equal(epoch(0), epoch(1))
+    dataset = train_set(folder)
+    reference = torch.cat([pixels for pixels, _ in train_loader(dataset, 4, 0)])
+    assert torch.equal(epoch(0), reference)

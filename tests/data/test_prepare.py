@@ -1,0 +1,143 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import jpeg, voc_files, write_folder, write_tar
+from PIL import Image
+from torchvision import transforms
+
+from snojoe.data.images import ImageError, decode, resize
+from snojoe.data.prepare import parallel, prepare
+from snojoe.data.shards import ROWS_PER_GROUP, ROWS_PER_SHARD, Row, Shards, write_shards
+from snojoe.errors import SnojoeError
+from snojoe.params import Data
+
+IMAGES = {
+    "a": [("dog", False), ("person", True)],
+    "b": [("person", False)],
+    "c": [("person", False)],
+    "d": [("dog", False)],
+}
+LISTS = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+
+
+def data(tmp_path, files=None, more=None, **changes):
+    write_tar(tmp_path / "voc.tar", voc_files(IMAGES, LISTS) if files is None else files)
+    write_folder(tmp_path / "ood", {"x/1.JPEG": jpeg(7), "x/note.txt": b"", "x/._1.jpg": b""})
+    write_folder(tmp_path / "ood", more or {})
+    values = {
+        "folder": str(tmp_path),
+        "id": [{"path": "voc.tar"}],
+        "ood": {"other": {"path": "ood"}},
+        "splits": {"train": ["VOC2012/train"], "val": ["VOC2012/val"], "test": ["VOC2012/test"]},
+        "image_size": 24,
+        "difficult": True,
+        "max_bad_share": 0.0,
+        "digits": {"size": 32, "train": 1, "val": 1, "test": 1, "ood": 1, "seed": 0},
+    }
+    return Data.model_validate(values | changes)
+
+
+def run(tmp_path, settings, say=print):
+    prepare(settings, lambda source: tmp_path / source.path, tmp_path / "prepared", say)
+    return tmp_path / "prepared"
+
+
+def test_what_evaluation_sees_is_the_protocol_to_the_pixel(tmp_path):
+    prepared = run(tmp_path, data(tmp_path))
+    protocol = transforms.Resize((24, 24))
+    for split, seed in (("val", 2), ("test", 3), ("ood/other", 7)):
+        (batch,) = Shards(prepared / split).batches(8)
+        expected = np.asarray(protocol(decode(jpeg(seed))))
+        np.testing.assert_array_equal(batch.pixels, expected[None])
+    (batch,) = Shards(prepared / "train").batches(8)
+    np.testing.assert_array_equal(batch.pixels[1], np.asarray(protocol(decode(jpeg(1)))))
+
+
+def test_train_keeps_the_original_bytes_and_labels(tmp_path):
+    prepared = run(tmp_path, data(tmp_path))
+    shards = Shards(prepared / "train")
+    assert shards.table(["image"])["image"].to_pylist() == [jpeg(0), jpeg(1)]
+    np.testing.assert_array_equal(shards.labels(), [[1, 1], [0, 1]])
+    assert json.loads((prepared / "classes.json").read_text()) == ["dog", "person"]
+    assert Shards(prepared / "ood/other").labels() is None
+
+
+def test_a_class_without_a_positive_is_said(tmp_path, lines):
+    said, say = lines
+    run(tmp_path, data(tmp_path), say)
+    assert "val: no image is positive for dog: its AP is undefined" in said
+
+
+def test_an_image_that_does_not_decode_is_named_and_counted(tmp_path, lines):
+    said, say = lines
+    broken = {"x/2.jpg": jpeg(1)[:200], "x/3.jpg": b""}
+    prepared = run(tmp_path, data(tmp_path, more=broken, max_bad_share=0.7), say)
+    report = json.loads((prepared / "report.json").read_text())["ood"]["other"]
+    assert report["images"] == 1
+    assert len(report["undecodable"]) == 2
+    assert "2.jpg" in report["undecodable"][0]
+    assert any("left out" in line and "3.jpg (empty)" in line for line in said)
+
+
+def test_too_many_undecodable_images_stop_and_leave_what_was_there(tmp_path):
+    prepared = run(tmp_path, data(tmp_path))
+    before = sorted(prepared.rglob("*"))
+    broken = {"x/2.jpg": b"no", "x/3.jpg": b""}
+    with pytest.raises(SnojoeError, match=r"more than 50\.0% of 3 images .*max_bad_share.*\n.*2\."):
+        run(tmp_path, data(tmp_path, more=broken, max_bad_share=0.5))
+    assert sorted(prepared.rglob("*")) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_empty_ood_set_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SnojoeError, match=r"data\.ood\.nothing: .*empty holds no image"):
+        run(tmp_path, data(tmp_path, ood={"nothing": {"path": "empty"}}))
+
+
+def test_an_image_in_two_splits_is_named(tmp_path):
+    files = voc_files(IMAGES, LISTS | {"val": ["c", "a"]})
+    with pytest.raises(SnojoeError, match="VOC2012/a is in both train and val"):
+        run(tmp_path, data(tmp_path, files))
+
+
+def test_shards_hold_rows_in_order_across_files(tmp_path):
+    count = ROWS_PER_SHARD + ROWS_PER_GROUP + 1
+    rows = (Row(str(i), bytes([i % 256]) * 12, np.array([i % 2, 1])) for i in range(count))
+    assert write_shards(tmp_path, rows, split="val", content="pixels", image_size=2) == count
+    shards = Shards(tmp_path)
+    assert len(shards.paths) == 2
+    assert len(shards) == count
+    batches = list(shards.batches(100))
+    assert [i for b in batches for i in b.ids] == [str(i) for i in range(count)]
+    pixels = np.concatenate([b.pixels for b in batches])
+    assert pixels.shape == (count, 2, 2, 3)
+    np.testing.assert_array_equal(pixels[:, 0, 0, 0], np.arange(count) % 256)
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    (tmp_path / "00000.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(SnojoeError, match=r"00000\.parquet: damaged shard"):
+        Shards(tmp_path)
+    with pytest.raises(SnojoeError, match="expected Parquet shards; found none"):
+        Shards(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "1"])
+def test_every_kind_of_image_becomes_rgb(mode, tmp_path):
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    Image.new(mode, (5, 3)).save(path)
+    assert resize(decode(path.read_bytes()), 4).shape == (4, 4, 3)
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match="decompression bomb"):
+        decode(jpeg())
+
+
+def test_parallel_keeps_order_and_passes_errors_on():
+    assert list(parallel(lambda x: x * x, range(100))) == [x * x for x in range(100)]
+    with pytest.raises(ZeroDivisionError):
+        list(parallel(lambda x: 1 // (50 - x), range(100)))
