@@ -1,0 +1,194 @@
+"""The two kinds of detector: over one array, and over a classifier's outputs and last layer.
+
+Both are scikit-learn outlier detectors. A score is one class in one file of this package; it has
+`name` (its key in files and on the command line), `title` (its row in tables), `consumes` and
+`fitted_on`, and computes `_score`, higher = more in-distribution, after `_fit` where it learns.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from snojoe.metrics import FloatArray, threshold_at_tpr
+from snojoe.outputs import LinearHead, ModelOutputs
+
+_ROUNDING = 1e-9
+
+
+class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn is untyped
+    """What every detector has.
+
+    Parameters
+    ----------
+    accept : float in (0, 1], default 0.95
+        Share of the images seen in `fit` that `predict` accepts.
+
+    Attributes
+    ----------
+    offset_ : float
+        Eq. 11's tau: `threshold_at_tpr` of the scores seen in `fit`, less 1e-9 of it for rounding.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    consumes: ClassVar[str] = "logits"
+    """The fields of `ModelOutputs` that it reads, joined by a plus."""
+    fitted_on: ClassVar[str] = "val"
+    """The split that `fit` sees: "train" or "val"."""
+
+    offset_: float
+
+    def __init__(self, accept: float = 0.95) -> None:
+        self.accept = accept
+
+    @abstractmethod
+    def score_samples(self, X: Any) -> FloatArray:
+        """Score images: (n,) float64, higher = more in-distribution."""
+
+    def decision_function(self, X: Any) -> FloatArray:
+        """`score_samples` minus `offset_`: (n,) float64, negative = out-of-distribution."""
+        scores = self.score_samples(X)
+        return scores - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int_]:
+        """Decide: (n,) int, 1 = in-distribution, -1 = out-of-distribution (eq. 11)."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    @abstractmethod
+    def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
+        """Fit on the outputs of the split `fitted_on`, whatever the kind of detector."""
+
+    @abstractmethod
+    def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
+        """`score_samples` of what the detector reads of `outputs`, whatever its kind."""
+
+    def _fit_offset(self, scores: FloatArray) -> Self:
+        if not 0 < self.accept <= 1:
+            raise ValueError(f"accept must be in (0, 1], got {self.accept!r}")
+        threshold = threshold_at_tpr(scores, self.accept)
+        # Matrix products round differently in another batch: the image on the threshold stays in.
+        self.offset_ = threshold - _ROUNDING * abs(threshold)
+        return self
+
+
+class ArrayDetector(Detector):
+    """A detector over one (n, d) array: a scikit-learn estimator like any other."""
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Learn from in-distribution images.
+
+        Parameters
+        ----------
+        X : (n, d) array
+            What the class attribute `consumes` names, one row per image.
+        y : array, optional
+            Read by detectors that learn classes, else ignored.
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinity or an empty `X`, and parameters outside their range.
+        """
+        data: FloatArray = validate_data(self, X, dtype=np.float64)
+        self._fit(data, y)
+        return self._fit_offset(self._training_scores(data))
+
+    def score_samples(self, X: ArrayLike) -> FloatArray:
+        """Score images: (n, d) array -> (n,) float64, higher = more in-distribution."""
+        check_is_fitted(self)
+        return self._score(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
+        return self.fit(getattr(outputs, self.consumes), outputs.labels)
+
+    def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
+        return self.score_samples(getattr(outputs, self.consumes))
+
+    def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
+        """Learn from (n, d); nothing by default."""
+
+    @abstractmethod
+    def _score(self, X: FloatArray) -> FloatArray:
+        """(n, d) -> (n,)."""
+
+    def _training_scores(self, X: FloatArray) -> FloatArray:
+        """Scores of the fitted images; other than `_score` where an image is its own neighbour."""
+        return self._score(X)
+
+
+class OutputsDetector(Detector):
+    """A detector over several outputs, or over outputs and the weights of the last layer."""
+
+    columns_: dict[str, int]
+
+    def fit(self, outputs: ModelOutputs, head: LinearHead) -> Self:
+        """Learn from in-distribution images.
+
+        Parameters
+        ----------
+        outputs : ModelOutputs
+            With the arrays that the class attribute `consumes` names.
+        head : LinearHead
+            The last layer of the classifier that made them.
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinity, arrays that do not fit `head`, and parameters outside their range.
+        """
+        if head.weight.shape != (outputs.logits.shape[1], outputs.hidden.shape[1]):
+            raise ValueError(
+                f"head.weight has shape {head.weight.shape}, but the outputs have "
+                f"{outputs.logits.shape[1]} logits and {outputs.hidden.shape[1]} hidden features"
+            )
+        outputs = self._checked(outputs)
+        self.columns_ = {field: getattr(outputs, field).shape[1] for field in self._fields()}
+        self._fit(outputs, head)
+        return self._fit_offset(self._training_scores(outputs))
+
+    def score_samples(self, outputs: ModelOutputs) -> FloatArray:
+        """Score images: (n,) float64, higher = more in-distribution."""
+        check_is_fitted(self)
+        outputs = self._checked(outputs)
+        for field, columns in self.columns_.items():
+            if getattr(outputs, field).shape[1] != columns:
+                raise ValueError(
+                    f"{field} has {getattr(outputs, field).shape[1]} columns, "
+                    f"but {type(self).__name__} was fitted with {columns}"
+                )
+        return self._score(outputs)
+
+    def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
+        return self.fit(outputs, head)
+
+    def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
+        return self.score_samples(outputs)
+
+    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
+        """Learn from finite float64 outputs; nothing by default."""
+
+    @abstractmethod
+    def _score(self, outputs: ModelOutputs) -> FloatArray:
+        """Finite float64 outputs -> (n,)."""
+
+    def _training_scores(self, outputs: ModelOutputs) -> FloatArray:
+        """Scores of the fitted images; other than `_score` where an image is its own neighbour."""
+        return self._score(outputs)
+
+    def _fields(self) -> list[str]:
+        return self.consumes.split("+")
+
+    def _checked(self, outputs: ModelOutputs) -> ModelOutputs:
+        arrays = {
+            field: check_array(getattr(outputs, field), dtype=np.float64, input_name=field)
+            for field in self._fields()
+        }
+        return replace(outputs, **arrays)

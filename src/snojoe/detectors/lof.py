@@ -1,0 +1,39 @@
+"""LOF: minus the local outlier factor, the density of the neighbours over an image's own.
+
+Breunig et al., "LOF: identifying density-based local outliers", SIGMOD 2000. The protocol fits it
+on val logits, with scikit-learn's defaults.
+"""
+
+from numpy.typing import ArrayLike
+from sklearn.neighbors import LocalOutlierFactor
+
+from snojoe.detectors.base import ArrayDetector
+from snojoe.metrics import FloatArray
+
+
+class LOF(ArrayDetector):
+    """scikit-learn's `LocalOutlierFactor(novelty=True)`.
+
+    Parameters
+    ----------
+    n_neighbors : int, default 20
+        Size of the neighbourhood.
+    accept : float in (0, 1], default 0.95
+        As in `Detector`, which also has the attributes.
+    """
+
+    name = "lof"
+    title = "LOF"
+
+    def __init__(self, n_neighbors: int = 20, accept: float = 0.95) -> None:
+        super().__init__(accept)
+        self.n_neighbors = n_neighbors
+
+    def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
+        self.lof_ = LocalOutlierFactor(n_neighbors=self.n_neighbors, novelty=True).fit(X)
+
+    def _score(self, X: FloatArray) -> FloatArray:
+        return self.lof_.score_samples(X)
+
+    def _training_scores(self, X: FloatArray) -> FloatArray:
+        return self.lof_.negative_outlier_factor_

@@ -1,0 +1,55 @@
+"""NNGuide: s(f) times the mean over the k nearest train images j of cos(z, z_j) s(f_j).
+
+Park et al., "Nearest neighbor guidance for out-of-distribution detection", ICCV 2023, with the
+joint energy s(f) = sum_i ln(1 + e^{f_i}) and the pooled trunk features z.
+"""
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
+
+from snojoe.detectors.base import OutputsDetector
+from snojoe.detectors.joint_energy import joint_energy
+from snojoe.metrics import FloatArray
+from snojoe.outputs import LinearHead, ModelOutputs
+
+
+class NNGuide(OutputsDetector):
+    """The joint energy, guided by that of similar train images.
+
+    Parameters
+    ----------
+    k : int >= 1, default 10
+        Number of neighbours; all train images where there are fewer. In `offset_` no image is its
+        own neighbour.
+    accept : float in (0, 1], default 0.95
+        As in `Detector`, which also has the attributes.
+    """
+
+    name = "nn_guide"
+    title = "NNGuide"
+    consumes = "features+logits"
+    fitted_on = "train"
+
+    def __init__(self, k: int = 10, accept: float = 0.95) -> None:
+        super().__init__(accept)
+        self.k = k
+
+    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1, got {self.k!r}")
+        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(normalize(outputs.features))
+        self.energies_ = joint_energy(outputs.logits)
+
+    def _score(self, outputs: ModelOutputs) -> FloatArray:
+        return self._guided(outputs, skip=0)
+
+    def _training_scores(self, outputs: ModelOutputs) -> FloatArray:
+        return self._guided(outputs, skip=min(1, len(self.energies_) - 1))
+
+    def _guided(self, outputs: ModelOutputs, skip: int) -> FloatArray:
+        k = min(self.k + skip, len(self.energies_))
+        distances, nearest = self.neighbours_.kneighbors(normalize(outputs.features), k)
+        cosines = 1 - distances[:, skip:] ** 2 / 2
+        guidance = np.mean(cosines * self.energies_[nearest[:, skip:]], axis=1)
+        return joint_energy(outputs.logits) * guidance

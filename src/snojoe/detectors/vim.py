@@ -1,0 +1,30 @@
+"""ViM in joint-energy form: s(f) - alpha |P(h - o)|, s(f) = sum_i ln(1 + e^{f_i}).
+
+Wang et al., "ViM: out-of-distribution with virtual-logit matching", CVPR 2022, with the joint
+energy in the place of logsumexp. alpha makes the means of both terms equal on the train split.
+"""
+
+from snojoe.detectors.joint_energy import joint_energy
+from snojoe.detectors.residual import Residual
+from snojoe.metrics import FloatArray
+from snojoe.outputs import LinearHead, ModelOutputs
+
+
+class ViM(Residual):
+    """The joint energy minus the scaled residual. Parameters and attributes as in `Residual`."""
+
+    name = "vim"
+    title = "ViM"
+    consumes = "hidden+logits"
+
+    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
+        super()._fit(outputs, head)
+        residual = self._residual(outputs).mean()
+        if residual == 0:
+            raise ValueError(
+                f"principal_dim must leave a residual on the train split, got {self.principal_dim}"
+            )
+        self.alpha_ = joint_energy(outputs.logits).mean() / residual
+
+    def _score(self, outputs: ModelOutputs) -> FloatArray:
+        return joint_energy(outputs.logits) - self.alpha_ * self._residual(outputs)

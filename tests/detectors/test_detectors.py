@@ -1,0 +1,255 @@
+"""What every detector promises, whatever its score."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from snojoe import detectors
+from snojoe.detectors import (
+    DETECTORS,
+    LOF,
+    PAPER_DETECTORS,
+    ArrayDetector,
+    LinearHead,
+    ModelOutputs,
+    OutputsDetector,
+    RelativeMahalanobis,
+    fit_detector,
+)
+from snojoe.metrics import threshold_at_tpr
+
+ARRAY_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, ArrayDetector)]
+OUTPUTS_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, OutputsDetector)]
+FIELDS = ("logits", "features", "hidden")
+
+
+def expected_failures(detector):
+    if isinstance(detector, RelativeMahalanobis):
+        reason = "fitted without labels: both Gaussians are the same one, so every score is 0"
+        return {"check_outliers_train": reason, "check_outliers_fit_predict": reason}
+    return {}
+
+
+@pytest.mark.filterwarnings("ignore:n_neighbors .20. is greater:UserWarning")
+@parametrize_with_checks(
+    [detector() for detector in ARRAY_DETECTORS], expected_failed_checks=expected_failures
+)
+def test_scikit_learn_conformance(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def head():
+    rng = np.random.default_rng(1)
+    return LinearHead(rng.normal(size=(3, 8)), rng.normal(size=3))
+
+
+def make_outputs(head, seed, n=60, scale=1.0):
+    rng = np.random.default_rng(seed)
+    hidden = np.maximum(rng.normal(size=(n, 8)), 0) * scale
+    logits = head.logits(hidden)
+    features = rng.normal(size=(n, 5)) * scale
+    return ModelOutputs(logits, features, hidden, labels=(logits > 0).astype(int))
+
+
+@pytest.fixture
+def train(head):
+    return make_outputs(head, seed=2)
+
+
+@pytest.fixture
+def val(head):
+    return make_outputs(head, seed=3)
+
+
+def test_table_order_starts_with_the_paper():
+    names = ["max_logit", "msp", "odin", "mahalanobis", "lof", "isolation_forest", "joint_energy"]
+    assert [detector.name for detector in PAPER_DETECTORS] == names
+    assert list(DETECTORS)[:7] == names
+
+
+def test_every_class_of_the_package_is_registered_once():
+    assert len(DETECTORS) == 19
+    assert all(name == detector.name for name, detector in DETECTORS.items())
+    assert len({detector.title for detector in DETECTORS.values()}) == len(DETECTORS)
+
+
+@pytest.fixture
+def new_file(tmp_path, monkeypatch):
+    """Writes one more module into the package, as a user does."""
+
+    def write(**names):
+        source = "from snojoe.detectors.base import ArrayDetector\n"
+        for class_name, name in names.items():
+            source += f"class {class_name}(ArrayDetector):\n    name, title = '{name}', 'Min'\n"
+            source += "    def _score(self, X):\n        return X.min(axis=1)\n"
+        (tmp_path / "min_logit.py").write_text(source)
+
+    monkeypatch.setattr(detectors, "__path__", [*detectors.__path__, str(tmp_path)])
+    yield write
+    sys.modules.pop("snojoe.detectors.min_logit")
+
+
+def test_a_score_is_one_file(new_file):
+    new_file(MinLogit="min_logit")
+    registry = detectors._registry()
+    assert registry.keys() - DETECTORS.keys() == {"min_logit"}
+    assert registry["min_logit"]().fit([[1.0, 2.0]]).score_samples([[3.0, 4.0]]) == [3.0]
+
+
+def test_two_scores_of_one_name_are_refused(new_file):
+    new_file(MinLogit="max_logit")
+    with pytest.raises(TypeError, match="MaxLogit and MinLogit have one name"):
+        detectors._registry()
+
+
+@pytest.mark.parametrize("detector", DETECTORS.values())
+def test_a_class_says_what_it_reads(detector):
+    assert detector.fitted_on in ("train", "val")
+    assert set(detector.consumes.split("+")) <= set(FIELDS)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_fit_detector_serves_every_kind(name, train, val, head):
+    detector = fit_detector(name, train, val, head)
+    scores = detector.score_outputs(make_outputs(head, seed=4, n=7))
+    assert scores.shape == (7,)
+    assert scores.dtype == np.float64
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_fit_detector_takes_the_split_that_the_class_names(name, train, val, head):
+    split = {"train": train, "val": val}[DETECTORS[name].fitted_on]
+    expected = DETECTORS[name]().fit_outputs(split, head)
+    assert fit_detector(name, train, val, head).offset_ == expected.offset_
+
+
+def test_fit_detector_passes_parameters(train, val, head):
+    assert fit_detector("odin", train, val, head, temperature=10.0).temperature == 10.0
+
+
+def test_fit_detector_with_an_unknown_name(train, val, head):
+    with pytest.raises(ValueError, match=r"name must be one of max_logit, .*got 'energy'"):
+        fit_detector("energy", train, val, head)
+
+
+@pytest.mark.parametrize("name", [n for n in DETECTORS if n not in ("lof", "knn", "nn_guide")])
+def test_offset_accepts_the_share_of_the_training_images(name, train, val, head):
+    detector = fit_detector(name, train, val, head, accept=0.8)
+    scores = detector.score_outputs({"train": train, "val": val}[detector.fitted_on])
+    assert detector.offset_ == pytest.approx(threshold_at_tpr(scores, 0.8), rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["knn", "nn_guide"])
+def test_no_image_is_its_own_neighbour_in_offset(name, head):
+    train = make_outputs(head, seed=2, n=30)
+    detector = fit_detector(name, train, train, head, k=3)
+    left_out = [np.arange(30) == i for i in range(30)]
+    scores = [
+        fit_detector(name, *[take(train, ~one)] * 2, head, k=3).score_outputs(take(train, one))[0]
+        for one in left_out
+    ]
+    assert detector.offset_ == pytest.approx(threshold_at_tpr(scores), rel=1e-8)
+
+
+def test_offset_of_lof_is_that_of_its_training_factors(val):
+    detector = LOF().fit(val.logits)
+    factors = LocalOutlierFactor().fit(val.logits).negative_outlier_factor_
+    assert detector.offset_ == pytest.approx(threshold_at_tpr(factors), rel=1e-8)
+
+
+def take(outputs, rows):
+    return ModelOutputs(*(getattr(outputs, f)[rows] for f in (*FIELDS, "labels")))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_decision_and_prediction_follow_the_offset(name, train, val, head):
+    detector = fit_detector(name, train, val, head)
+    X = val if isinstance(detector, OutputsDetector) else getattr(val, detector.consumes)
+    scores = detector.score_samples(X)
+    assert np.array_equal(detector.decision_function(X), scores - detector.offset_)
+    assert np.array_equal(detector.predict(X), np.where(scores >= detector.offset_, 1, -1))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_float32_is_scored_in_float64(name, train, val, head):
+    detector = fit_detector(name, train, val, head)
+    single = ModelOutputs(*(getattr(val, field).astype(np.float32) for field in FIELDS))
+    double = ModelOutputs(*(getattr(single, field).astype(np.float64) for field in FIELDS))
+    assert detector.score_outputs(single).dtype == np.float64
+    assert np.array_equal(detector.score_outputs(single), detector.score_outputs(double))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_no_overflow_at_logits_of_1e4(name, sign, head):
+    outputs = make_outputs(head, seed=5, scale=sign * 1e4)
+    assert np.abs(outputs.logits).max() > 1e4
+    assert np.isfinite(fit_detector(name, outputs, outputs, head).score_outputs(outputs)).all()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_pickle_keeps_the_scores(name, train, val, head):
+    detector = fit_detector(name, train, val, head)
+    copy = pickle.loads(pickle.dumps(detector))
+    assert np.array_equal(copy.score_outputs(val), detector.score_outputs(val))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_clone_keeps_parameters_and_forgets_the_fit(name, train, val, head):
+    copy = clone(fit_detector(name, train, val, head, accept=0.9))
+    assert copy.accept == 0.9
+    assert not hasattr(copy, "offset_")
+
+
+@pytest.mark.parametrize("detector", ARRAY_DETECTORS)
+def test_works_in_a_pipeline(detector, val):
+    X = getattr(val, detector.consumes)
+    pipeline = make_pipeline(StandardScaler(), detector()).fit(X)
+    scaled = StandardScaler().fit_transform(X)
+    assert pipeline.score_samples(X) == pytest.approx(detector().fit(scaled).score_samples(scaled))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_nan_and_infinity_are_refused_by_name(name, bad, train, val, head):
+    detector = fit_detector(name, train, val, head)
+    field = detector.consumes.split("+")[-1]
+    array = getattr(val, field).copy()
+    array[4, 1] = bad
+    arrays = {f: getattr(val, f) for f in FIELDS} | {field: array}
+    input_name = field if isinstance(detector, OutputsDetector) else "X"
+    with pytest.raises(ValueError, match=rf"Input {input_name} contains (NaN|infinity)"):
+        detector.score_outputs(ModelOutputs(**arrays))
+
+
+@pytest.mark.parametrize("accept", [0, 1.5, float("nan")])
+def test_accept_outside_its_range(accept, train, val, head):
+    with pytest.raises(ValueError, match=r"accept must be in \(0, 1\]"):
+        fit_detector("joint_energy", train, val, head, accept=accept)
+
+
+@pytest.mark.parametrize("detector", OUTPUTS_DETECTORS)
+def test_head_of_another_network_is_refused(detector, train):
+    other = LinearHead(np.zeros((3, 9)), np.zeros(3))
+    with pytest.raises(ValueError, match=r"head.weight has shape \(3, 9\), but .* 8 hidden"):
+        detector().fit(train, other)
+
+
+@pytest.mark.parametrize("detector", OUTPUTS_DETECTORS)
+def test_outputs_of_another_network_are_refused(detector, train, head):
+    fitted = detector().fit(train, head)
+    field = detector.consumes.split("+")[0]
+    columns = getattr(train, field).shape[1]
+    arrays = {f: getattr(train, f) for f in FIELDS} | {field: np.ones((60, columns + 1))}
+    with pytest.raises(ValueError, match=f"{field} has {columns + 1} columns"):
+        fitted.score_samples(ModelOutputs(**arrays))

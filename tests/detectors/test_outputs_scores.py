@@ -1,0 +1,152 @@
+"""Scores of several outputs, against their definitions."""
+
+import numpy as np
+import pytest
+
+from snojoe.detectors import (
+    SHE,
+    GradNorm,
+    JointEnergy,
+    LinearHead,
+    ModelOutputs,
+    NNGuide,
+    ReAct,
+    Residual,
+    ViM,
+)
+
+
+def softplus_sum(logits):
+    return np.log1p(np.exp(logits)).sum(axis=1)
+
+
+@pytest.fixture
+def head():
+    rng = np.random.default_rng(0)
+    return LinearHead(rng.normal(size=(3, 7)), rng.normal(size=3))
+
+
+def outputs(head, seed):
+    rng = np.random.default_rng(seed)
+    hidden = np.maximum(rng.normal(size=(50, 7)), 0)
+    logits = head.logits(hidden)
+    labels = (logits + rng.normal(size=(50, 3)) > 0).astype(int)
+    return ModelOutputs(logits, rng.normal(size=(50, 4)), hidden, labels)
+
+
+@pytest.fixture
+def train(head):
+    return outputs(head, 1)
+
+
+@pytest.fixture
+def test(head):
+    return outputs(head, 2)
+
+
+def residual_norms(train, test, head, principal_dim):
+    """By singular vectors and a full projector, where the package takes eigenvectors."""
+    origin = np.linalg.lstsq(head.weight, -head.bias, rcond=None)[0]
+    principal = np.linalg.svd(train.hidden - origin)[2][:principal_dim]
+    projector = np.eye(7) - principal.T @ principal
+    return np.linalg.norm((test.hidden - origin) @ projector, axis=1)
+
+
+@pytest.mark.parametrize("principal_dim", [0, 2, 6])
+def test_residual(train, test, head, principal_dim):
+    scores = Residual(principal_dim=principal_dim).fit(train, head).score_samples(test)
+    assert scores == pytest.approx(-residual_norms(train, test, head, principal_dim))
+
+
+def test_residual_keeps_half_of_few_dimensions(train, test, head):
+    scores = Residual().fit(train, head).score_samples(test)
+    assert scores == pytest.approx(-residual_norms(train, test, head, 3))
+
+
+@pytest.mark.parametrize("principal_dim", [-1, 7])
+def test_residual_with_a_bad_dimension(train, head, principal_dim):
+    with pytest.raises(ValueError, match=rf"principal_dim must be in 0..6, got {principal_dim}"):
+        Residual(principal_dim=principal_dim).fit(train, head)
+
+
+def test_vim_matches_the_train_means(train, test, head):
+    alpha = softplus_sum(train.logits).mean() / residual_norms(train, train, head, 3).mean()
+    expected = softplus_sum(test.logits) - alpha * residual_norms(train, test, head, 3)
+    assert ViM().fit(train, head).score_samples(test) == pytest.approx(expected)
+
+
+def test_vim_without_a_residual(train, head):
+    rest = LinearHead(np.zeros_like(head.weight), head.bias)
+    flat = ModelOutputs(train.logits, train.features, np.zeros_like(train.hidden))
+    with pytest.raises(ValueError, match="principal_dim must leave a residual"):
+        ViM().fit(flat, rest)
+
+
+def test_react_clips_at_the_train_quantile(train, test, head):
+    clip = np.quantile(train.hidden, 0.9)
+    expected = softplus_sum(head.logits(np.where(test.hidden > clip, clip, test.hidden)))
+    assert ReAct().fit(train, head).score_samples(test) == pytest.approx(expected)
+
+
+def test_react_above_all_activations_is_joint_energy(train, head):
+    energies = JointEnergy().fit(train.logits).score_samples(train.logits)
+    assert ReAct(quantile=1).fit(train, head).score_samples(train) == pytest.approx(energies)
+
+
+def test_react_with_a_bad_quantile(train, head):
+    with pytest.raises(ValueError, match=r"quantile must be in \[0, 1\], got 90"):
+        ReAct(quantile=90).fit(train, head)
+
+
+def test_she_stores_the_mean_of_rightly_predicted_images(train, test, head):
+    patterns = [
+        train.hidden[
+            [y[k] == 1 and f[k] >= 0 for y, f in zip(train.labels, train.logits, strict=True)]
+        ].mean(0)
+        for k in range(3)
+    ]
+    expected = [max(h @ pattern for pattern in patterns) for h in test.hidden]
+    assert SHE().fit(train, head).score_samples(test) == pytest.approx(expected)
+
+
+def test_she_leaves_out_a_class_never_rightly_predicted(train, test, head):
+    labels = train.labels * [1, 0, 1]
+    fitted = SHE().fit(ModelOutputs(train.logits, train.features, train.hidden, labels), head)
+    assert fitted.patterns_.shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(None, "SHE needs labels"), (np.zeros((50, 3)), "one rightly predicted label")],
+)
+def test_she_without_labels(train, head, labels, message):
+    with pytest.raises(ValueError, match=message):
+        SHE().fit(ModelOutputs(train.logits, train.features, train.hidden, labels), head)
+
+
+def test_grad_norm(train, test, head):
+    probabilities = 1 / (1 + np.exp(-test.logits))
+    gradients = (probabilities - 0.5)[:, :, None] * test.hidden[:, None, :]
+    expected = np.abs(gradients).sum(axis=(1, 2))
+    assert GradNorm().fit(train, head).score_samples(test) == pytest.approx(expected)
+
+
+def test_nn_guide(train, test, head):
+    directions = train.features / np.linalg.norm(train.features, axis=1, keepdims=True)
+    energies = softplus_sum(train.logits)
+    expected = []
+    for z, energy in zip(test.features, softplus_sum(test.logits), strict=True):
+        cosines = directions @ z / np.linalg.norm(z)
+        nearest = np.argsort(-cosines)[:10]
+        expected.append(energy * np.mean(cosines[nearest] * energies[nearest]))
+    assert NNGuide().fit(train, head).score_samples(test) == pytest.approx(expected)
+
+
+def test_nn_guide_with_fewer_images_than_k_takes_all(train, test, head):
+    few, all_of_them = NNGuide(k=99).fit(train, head), NNGuide(k=50).fit(train, head)
+    assert np.array_equal(few.score_samples(test), all_of_them.score_samples(test))
+
+
+def test_nn_guide_with_a_bad_k(train, head):
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        NNGuide(k=0).fit(train, head)

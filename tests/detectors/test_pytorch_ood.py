@@ -1,0 +1,162 @@
+"""pytorch-ood as an oracle, in cases where both must agree. It scores outliers: the sign differs.
+
+It knows single-label softmax networks. Logits (f, 0) make a softmax a sigmoid, and a head whose
+logsumexp is the joint energy puts that in the place of its energy.
+"""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_ood import detector as oracle
+
+from snojoe.detectors import (
+    KNN,
+    MSP,
+    SHE,
+    GradNorm,
+    JointEnergy,
+    LinearHead,
+    Mahalanobis,
+    MaxLogit,
+    ModelOutputs,
+    NNGuide,
+    ReAct,
+    RelativeMahalanobis,
+    Residual,
+    ViM,
+)
+
+K, D = 3, 6
+
+
+def tensor(array):
+    return torch.as_tensor(array, dtype=torch.float64)
+
+
+def joint_energy(logits):
+    return torch.nn.functional.softplus(logits).sum(dim=1)
+
+
+def score(detector, X):
+    return detector.fit(X).score_samples(X)
+
+
+@pytest.fixture
+def head():
+    rng = np.random.default_rng(0)
+    return LinearHead(rng.normal(size=(K, D)), rng.normal(size=K))
+
+
+@pytest.fixture
+def outputs(head):
+    """Three clusters in orthogonal directions, so that every class has its own images."""
+    rng = np.random.default_rng(1)
+    ids = rng.integers(0, K, 120)
+    hidden = np.abs(rng.normal(scale=0.3, size=(120, D))) + 4 * np.eye(K, D)[ids]
+    return ModelOutputs(head.logits(hidden), hidden, hidden, labels=np.eye(K)[ids])
+
+
+@pytest.fixture
+def ids(outputs):
+    return torch.as_tensor(outputs.labels.argmax(axis=1))
+
+
+def test_max_logit(outputs):
+    expected = -oracle.MaxLogit.score(tensor(outputs.logits))
+    assert score(MaxLogit(), outputs.logits) == pytest.approx(expected.numpy())
+
+
+def test_msp(outputs):
+    expected = -oracle.MaxSoftmax.score(tensor(outputs.logits))
+    assert np.exp(score(MSP(), outputs.logits)) == pytest.approx(expected.numpy())
+
+
+def test_joint_energy_sums_the_energies_of_binary_networks(outputs):
+    binary = [torch.stack([f, torch.zeros_like(f)], 1) for f in tensor(outputs.logits).T]
+    expected = -sum(oracle.EnergyBased.score(logits) for logits in binary)
+    assert score(JointEnergy(), outputs.logits) == pytest.approx(expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(Mahalanobis, oracle.Mahalanobis), (RelativeMahalanobis, oracle.RMD)],
+)
+def test_mahalanobis_of_single_labels(outputs, ids, ours, theirs):
+    z = torch.as_tensor(outputs.features, dtype=torch.float32)
+    reference = theirs(None)
+    reference.fit_features(z, ids)
+    expected = -reference.predict_features(z).numpy() * len(z)  # its covariance is a sum
+    scores = ours().fit(outputs.features, ids.numpy()).score_samples(outputs.features)
+    assert scores == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_knn(outputs, ids):
+    reference = oracle.KNN(None, k=7).fit_features(tensor(outputs.features), ids)
+    expected = -reference.predict_features(tensor(outputs.features[:20])).numpy()
+    scores = KNN(k=7).fit(outputs.features).score_samples(outputs.features[:20])
+    assert scores == pytest.approx(expected)
+
+
+def test_residual_and_vim_of_one_confident_class(outputs, head):
+    # With one logit far above 0 its softplus, its logsumexp and itself are equal.
+    one = LinearHead(np.abs(head.weight[:1]), np.array([20.0]))
+    confident = ModelOutputs(one.logits(outputs.hidden), outputs.features, outputs.hidden)
+    reference = oracle.ViM(None, d=2, w=tensor(one.weight), b=tensor(one.bias))
+    hidden = torch.as_tensor(outputs.hidden, dtype=torch.float32)
+    reference.fit_features(hidden, torch.zeros(len(hidden)))
+    vim = ViM(principal_dim=2).fit(confident, one)
+    assert vim.alpha_ == pytest.approx(reference.alpha, rel=1e-4)
+    expected = -reference.predict_features(hidden).numpy()
+    assert vim.score_samples(confident) == pytest.approx(expected, abs=1e-2)
+    residual = Residual(principal_dim=2).fit(confident, one).score_samples(confident)
+    assert residual * vim.alpha_ == pytest.approx(expected - confident.logits[:, 0], abs=1e-2)
+
+
+def test_react(outputs, head):
+    reference = oracle.ReAct(
+        backbone=None,
+        head=lambda h: h @ tensor(head.weight).T + tensor(head.bias),
+        detector=lambda logits: -joint_energy(logits),
+    )
+    hidden = tensor(outputs.hidden)
+    reference.fit_feature_maps(hidden, torch.zeros(len(hidden)))
+    expected = -reference.predict_feature_maps(hidden).numpy()
+    assert ReAct().fit(outputs, head).score_samples(outputs) == pytest.approx(expected)
+
+
+def test_she_of_single_labels(outputs, ids):
+    # Sharp logits, so that the one class that is predicted is also the nearest pattern.
+    head = LinearHead(np.eye(K, D), np.full(K, -2.0))
+    sharp = ModelOutputs(
+        head.logits(outputs.hidden), outputs.features, outputs.hidden, outputs.labels
+    )
+    reference = oracle.SHE(None, head=lambda h: h[:, :K] - 2)
+    reference.fit_features(tensor(outputs.hidden), ids)
+    expected = -reference.predict_features(tensor(outputs.hidden)).numpy()
+    assert SHE().fit(sharp, head).score_samples(sharp) == pytest.approx(expected)
+
+
+def test_grad_norm_of_one_class(outputs, head):
+    one = LinearHead(head.weight[:1], head.bias[:1])
+    single = ModelOutputs(one.logits(outputs.hidden), outputs.features, outputs.hidden)
+    # A softmax over (f, 0): p - 0.5 is the gradient of the first logit, its negative the second's.
+    layer = torch.nn.Linear(D, 2).double()
+    with torch.no_grad():
+        layer.weight.copy_(tensor(np.vstack([one.weight, np.zeros(D)])))
+        layer.bias.copy_(tensor(np.append(one.bias, 0)))
+    reference = oracle.GradNorm(layer, param_filter=lambda name: name == "weight")
+    expected = -reference.predict(tensor(outputs.hidden)).detach().numpy() / 2
+    assert GradNorm().fit(single, one).score_samples(single) == pytest.approx(expected)
+
+
+def test_nn_guide_with_the_joint_energy_in_its_head(outputs, head, ids):
+    # With all train images as neighbours both definitions of "nearest" are the same.
+    def head_of_one_logit(h):
+        weight, bias = (torch.as_tensor(a, dtype=h.dtype) for a in (head.weight, head.bias))
+        return joint_energy(h @ weight.T + bias)[:, None]
+
+    reference = oracle.NNGuide(None, head=head_of_one_logit, k=len(ids))
+    reference.fit_features(tensor(outputs.hidden), ids)
+    expected = -reference.predict_features(torch.as_tensor(outputs.hidden).float()).numpy()
+    scores = NNGuide(k=len(ids)).fit(outputs, head).score_samples(outputs)
+    assert scores == pytest.approx(expected, rel=1e-4)
