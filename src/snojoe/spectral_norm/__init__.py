@@ -1,0 +1,28 @@
+"""Spectral normalisation of pretrained networks: exact, once per step, and measurable.
+
+>>> handle = apply_spectral_norm(model, sn_layers=9)  # sigma is exact from here on
+>>> handle.attach(optimizer)                          # one power iteration per optimiser step
+>>> spectral_norms(model)                             # look, without changing anything
+>>> fold_spectral_norm(model)                         # a plain model with normalised weights
+"""
+
+from snojoe.spectral_norm.apply import (
+    SpectralNorm,
+    apply_spectral_norm,
+    fold_spectral_norm,
+    register,
+)
+from snojoe.spectral_norm.layers import counted_layers, layer_indices, normalized_weights
+from snojoe.spectral_norm.report import WeightSigma, spectral_norms
+
+__all__ = [
+    "SpectralNorm",
+    "WeightSigma",
+    "apply_spectral_norm",
+    "counted_layers",
+    "fold_spectral_norm",
+    "layer_indices",
+    "normalized_weights",
+    "register",
+    "spectral_norms",
+]

@@ -1,0 +1,214 @@
+"""Training: binary cross-entropy on logits, Adam with two rates, SN and BatchNorm as asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from snojoe.batch_norm import freeze_batch_norm, recalibrate_batch_norm
+from snojoe.data.loader import TrainSet, normalise, train_loader
+from snojoe.data.shards import Shards
+from snojoe.errors import SnojoeError
+from snojoe.files import atomic_file
+from snojoe.inference import predict_logits
+from snojoe.metrics import mean_average_precision
+from snojoe.models import Classifier
+from snojoe.params import SpectralNormParams, Train
+from snojoe.progress import progress
+from snojoe.spectral_norm import apply_spectral_norm
+
+CHECKPOINT_EVERY_S = 15.0
+
+History = list[dict[str, float]]
+
+
+def train_classifier(
+    model: Classifier,
+    train: TrainSet,
+    val: Shards,
+    *,
+    params: Train,
+    spectral_norm: SpectralNormParams,
+    sn_layers: int,
+    checkpoint: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> History:
+    """Train in place; afterwards the model is in eval mode, its weights still parametrised.
+
+    Parameters
+    ----------
+    model : Classifier
+        With the initial weights.
+    train, val : TrainSet, Shards
+        ``train.seed`` decides order and augmentation.
+    params, spectral_norm : Train, SpectralNormParams
+        The sections of the parameters.
+    sn_layers : int
+        Number of layers that are spectrally normalised (eq. 13).
+    checkpoint : Path, optional
+        File to resume from where it exists, and to write at the end of epochs. The caller names
+        it after everything that decides the result, and deletes it.
+    say : callable
+        Receives one line per epoch.
+
+    Returns
+    -------
+    list of dict
+        One per epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_map`` (fraction).
+
+    Raises
+    ------
+    SnojoeError
+        If the loss stops being finite.
+    """
+    accelerator = Accelerator(
+        mixed_precision="bf16" if _has_bf16() else "no",
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+    normaliser = apply_spectral_norm(
+        model,
+        sn_layers,
+        bound=spectral_norm.bound,
+        coefficient=spectral_norm.coefficient,
+        norm=spectral_norm.norm,
+    )
+    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loader = train_loader(train, params.batch_size, params.workers)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": list(model.trunk.parameters()), "lr": params.lr * params.trunk_lr_factor},
+            {"params": list(model.head.parameters()), "lr": params.lr},
+        ],
+        betas=(0.9, 0.999),
+    )
+    schedule = _schedule(optimizer, params, steps=params.epochs * len(loader))
+
+    history: History = []
+    if checkpoint is not None and checkpoint.exists():
+        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        history = state["history"]
+        say(f"resuming after epoch {len(history)} of {params.epochs}")
+    elif params.freeze_after_epoch == 0:
+        # The stored statistics are those of the weights before normalisation.
+        train.epoch = 0
+        pixels = (normalise(batch.to(accelerator.device)) for batch, _ in loader)
+        recalibrate_batch_norm(model, pixels)
+
+    network, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    started = saved = time.monotonic()
+    resumed_at = len(history)
+    for epoch in range(resumed_at, params.epochs):
+        train.epoch = epoch
+        network.train()
+        if params.freeze_after_epoch is not None and epoch >= params.freeze_after_epoch:
+            freeze_batch_norm(model)
+        total = torch.zeros((), device=accelerator.device)
+        for pixels, labels in progress(
+            loader, total=len(loader), desc=f"epoch {epoch + 1}/{params.epochs}", unit="step"
+        ):
+            with accelerator.autocast():
+                logits = network(normalise(pixels))
+            loss = bce(logits.float(), labels)
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            normaliser.power_iteration()
+            schedule.step()
+            total += loss.detach()
+        train_loss = float(total) / len(loader)
+        if not torch.isfinite(total):
+            raise SnojoeError(
+                f"epoch {epoch + 1}: the loss is {train_loss}; expected a finite number "
+                "(train.lr may be too high)"
+            )
+        history.append({"epoch": epoch + 1, "train_loss": train_loss, **_validate(model, val)})
+
+        left = params.epochs - epoch - 1
+        seconds_each = (time.monotonic() - started) / (epoch + 1 - resumed_at)
+        say(_line(history[-1], params.epochs, left * seconds_each))
+        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S and left:
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "history": history,
+            }
+            with atomic_file(checkpoint) as temporary:
+                torch.save(state, temporary)
+            saved = time.monotonic()
+    model.eval()
+    return history
+
+
+def fingerprint(*parts: Any) -> str:
+    """Name for everything that decides a result: parameters, files, and the code itself.
+
+    Parameters
+    ----------
+    *parts : Path or anything that JSON holds
+        Of a folder or file the contents count, of anything else the value. The source of every
+        module of this package that is loaded, and torch's version, always count.
+    """
+    digest = hashlib.sha256(torch.__version__.encode())
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "snojoe"]
+    sources = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
+    for part in [*sorted(sources), *parts]:
+        if isinstance(part, Path):
+            files = sorted(part.rglob("*")) if part.is_dir() else [part]
+            for path in filter(Path.is_file, files):
+                digest.update(path.name.encode())
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "blake2b").digest())
+        else:
+            digest.update(json.dumps(part, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _validate(model: Classifier, val: Shards) -> dict[str, float]:
+    logits, labels = predict_logits(model, val)
+    if labels is None:
+        raise SnojoeError(f"{val.folder}: expected labelled images")
+    loss = bce(torch.from_numpy(logits), torch.from_numpy(labels).float())
+    return {"val_loss": float(loss), "val_map": mean_average_precision(labels, logits)}
+
+
+def _line(row: dict[str, float], epochs: int, seconds_left: float) -> str:
+    left = f", {_duration(seconds_left)} left" if row["epoch"] < epochs else ""
+    return (
+        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['train_loss']:.4f}, "
+        f"val loss {row['val_loss']:.4f}, val mAP {row['val_map']:.2%}{left}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, params: Train, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if params.schedule == "one_cycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=peaks, total_steps=steps, cycle_momentum=False
+        )
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def _has_bf16() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from conftest import jpeg
+
+from snojoe.data.loader import TrainSet, TrainTransform
+from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.errors import SnojoeError
+from snojoe.models import build_classifier
+from snojoe.params import SpectralNormParams, Train
+from snojoe.spectral_norm import fold_spectral_norm
+from snojoe.training import fingerprint, train_classifier
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Images of noise; every second one is bright, and that is the label."""
+    folder = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(0)
+    labels = [np.array([i % 2, 1 - i % 2]) for i in range(24)]
+    train = [Row(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
+    pixels = rng.integers(0, 256, (24, SIZE, SIZE, 3), dtype=np.uint8)
+    val = [Row(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
+    write_shards(folder / "train", train, split="train", content="image", image_size=SIZE)
+    write_shards(folder / "val", val, split="val", content="pixels", image_size=SIZE)
+    return folder
+
+
+def settings(**changes):
+    values = {
+        "epochs": 2,
+        "batch_size": 8,
+        "lr": 0.001,
+        "trunk_lr_factor": 0.5,
+        "schedule": "constant",
+        "freeze_after_epoch": None,
+        "augment": {"flip": 0.5, "scale": [0.5, 1.0]},
+        "workers": 0,
+    }
+    return Train.model_validate(values | changes)
+
+
+def fit(prepared, sn_layers=0, checkpoint=None, say=lambda line: None, **changes):
+    torch.manual_seed(0)
+    model = build_classifier("resnet10", 2)
+    history = train_classifier(
+        model,
+        TrainSet(prepared / "train", TrainTransform(SIZE, (0.5, 1.0), 0.5), seed=0),
+        Shards(prepared / "val"),
+        params=settings(**changes),
+        spectral_norm=SpectralNormParams(bound="hard", coefficient=1.0, norm="reshape"),
+        sn_layers=sn_layers,
+        checkpoint=checkpoint,
+        say=say,
+    )
+    return fold_spectral_norm(model), history
+
+
+def states_equal(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.values(), two.values(), strict=True))
+
+
+def test_training_is_deterministic_and_reports_each_epoch(prepared, lines):
+    said, say = lines
+    one, history = fit(prepared, sn_layers=9, say=say)
+    two, again = fit(prepared, sn_layers=9)
+    assert history == again
+    assert states_equal(one.state_dict(), two.state_dict())
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert set(history[0]) == {"epoch", "train_loss", "val_loss", "val_map"}
+    assert said[0].startswith("epoch 1/2: loss 0.")
+    assert said[0].endswith("left")
+
+
+class Interrupt(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("snojoe.training.CHECKPOINT_EVERY_S", -1.0)
+    undisturbed, history = fit(prepared, sn_layers=9, epochs=3, schedule="one_cycle")
+    checkpoint = tmp_path / "key" / "checkpoint.pt"
+
+    def kill(line):
+        if line.startswith("epoch 3"):
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        fit(prepared, 9, checkpoint, kill, epochs=3, schedule="one_cycle")
+    said = []
+    resumed, again = fit(prepared, 9, checkpoint, said.append, epochs=3, schedule="one_cycle")
+    assert said[0] == "resuming after epoch 2 of 3"
+    assert len(said) == 2
+    assert again == history
+    assert states_equal(resumed.state_dict(), undisturbed.state_dict())
+
+
+def test_the_trunk_learns_at_its_own_rate(prepared):
+    torch.manual_seed(0)
+    start = build_classifier("resnet10", 2).state_dict()
+    model, _ = fit(prepared, trunk_lr_factor=0.0, epochs=1)
+    moved = {
+        name.split(".")[0]
+        for name, parameter in model.named_parameters()
+        if not torch.equal(parameter, start[name])
+    }
+    assert moved == {"head"}
+
+
+def test_batch_norm_freezes_after_the_given_epoch(prepared):
+    def statistics(freeze_after_epoch, epochs):
+        model, _ = fit(prepared, epochs=epochs, freeze_after_epoch=freeze_after_epoch)
+        return {n: b for n, b in model.named_buffers() if "running" in n}
+
+    after_one = statistics(None, 1)
+    assert states_equal(statistics(1, 2), after_one)
+    assert not states_equal(statistics(None, 2), after_one)
+
+
+def test_hard_sn_before_batch_norm_in_train_mode_changes_no_output():
+    """PAPER: the batch statistics divide sigma out again, up to BatchNorm's eps."""
+    from snojoe.spectral_norm import apply_spectral_norm
+
+    torch.manual_seed(0)
+    model = build_classifier("resnet10", 2).double().train()
+    for module in model.modules():
+        if hasattr(module, "eps"):
+            module.eps = 1e-15
+    images = torch.randn(4, 3, SIZE, SIZE, dtype=torch.float64)
+    plain = model(images)
+    frozen = model.eval()(images)
+    apply_spectral_norm(model, 9)
+    torch.testing.assert_close(model.train()(images), plain, rtol=1e-6, atol=1e-9)
+    assert not torch.allclose(model.eval()(images), frozen, rtol=1e-2)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_so(prepared):
+    with pytest.raises(SnojoeError, match=r"epoch 1: the loss is (nan|inf).*train\.lr"):
+        fit(prepared, lr=1e30, trunk_lr_factor=1.0)
+
+
+def test_a_fingerprint_covers_values_and_files(tmp_path):
+    path = tmp_path / "data" / "a"
+    path.parent.mkdir()
+    path.write_text("one")
+    first = fingerprint({"lr": 1}, path.parent)
+    assert fingerprint({"lr": 1}, path.parent) == first
+    assert fingerprint({"lr": 2}, path.parent) != first
+    path.write_text("two")
+    assert fingerprint({"lr": 1}, path.parent) != first
