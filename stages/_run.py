@@ -1,0 +1,36 @@
+"""What every stage does around its work: parameters in, a clear message out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from snojoe.errors import SnojoeError
+from snojoe.params import Params, load_params
+
+# OpenMP's threads otherwise spin while they wait for one another: on a machine whose cores are
+# shared, a training step was seen to take 26 times as long. Read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+DATA = Path("data")
+RAW = DATA / "raw"
+WEIGHTS = DATA / "weights"
+PREPARED = DATA / "prepared"
+MODELS = Path("models")
+OUTPUTS = Path("outputs")
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+
+# Outside DVC's care: DVC deletes a stage's outputs before it runs. DVC_ROOT is the main checkout
+# also in the temporary copies in which queued experiments run.
+CHECKPOINTS = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints"
+
+
+def run(work: Callable[[Params], None]) -> None:
+    """Call ``work`` with the checked parameters; a user's mistake ends in its message alone."""
+    try:
+        work(load_params())
+    except SnojoeError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,39 @@
+"""Table 3: JointEnergy with spectral normalisation on the first #layers."""
+
+import json
+
+from _run import METRICS, MODELS, OUTPUTS, PLOTS, PREPARED, run
+
+from snojoe.data.prepare import read_classes
+from snojoe.evaluation import Experiment, depth_grid
+from snojoe.files import write_json
+from snojoe.paper import TABLE_3, paper_set
+from snojoe.params import Params
+from snojoe.plots import plot_ablation
+from snojoe.tables import ablation_tree, table3_markdown
+
+
+def ablate(params: Params) -> None:
+    experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
+    table3 = depth_grid(experiment, params.ablation.sn_layers)
+    METRICS.mkdir(exist_ok=True)
+    table3.round(4).to_csv(METRICS / "table3.csv", index=False)
+    write_json(METRICS / "ablation.json", ablation_tree(table3))
+
+    report = json.loads((PREPARED / "report.json").read_text(encoding="utf-8"))
+    classes = read_classes(PREPARED)
+    known = {name: paper_set(name, report, classes) for name in params.data.ood}
+    figures = {name: TABLE_3[paper] for name, paper in known.items() if paper}
+    text = table3_markdown(table3, figures)
+    (METRICS / "table3.md").write_text(text, encoding="utf-8")
+    print(f"\nTable 3\n\n{text}")
+
+    PLOTS.mkdir(exist_ok=True)
+    plot_ablation(PLOTS / "ablation.png", table3)
+    columns = ["ood_set", "sn_layers"]
+    means = table3.groupby(columns, as_index=False)[["fpr95", "auroc", "aupr"]].mean()
+    means.round(4).to_csv(PLOTS / "ablation.csv", index=False)
+
+
+if __name__ == "__main__":
+    run(ablate)

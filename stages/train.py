@@ -1,0 +1,74 @@
+"""One classifier: a depth of spectral normalisation and a seed."""
+
+import argparse
+import shutil
+
+from _run import CHECKPOINTS, MODELS, PREPARED, WEIGHTS, run
+
+from snojoe.params import Params
+
+
+def train(params: Params, sn_layers: int, seed: int) -> None:
+    import pandas as pd
+    import torch
+
+    from snojoe.data.fetch import weights_file
+    from snojoe.data.loader import TrainSet, TrainTransform
+    from snojoe.data.prepare import read_classes
+    from snojoe.data.shards import Shards
+    from snojoe.detectors import JointEnergy
+    from snojoe.files import atomic_folder
+    from snojoe.inference import predict_logits
+    from snojoe.models import build_classifier, save_model
+    from snojoe.spectral_norm import fold_spectral_norm, normalized_weights
+    from snojoe.training import fingerprint, train_classifier
+
+    torch.manual_seed(seed)
+    classes = read_classes(PREPARED)
+    arch = params.model.arch
+    model = build_classifier(arch, len(classes), weights_file(WEIGHTS))
+    augment = params.train.augment
+    transform = TrainTransform(
+        params.data.image_size, (augment.scale[0], augment.scale[1]), augment.flip
+    )
+    train_set = TrainSet(PREPARED / "train", transform, seed)
+    val = Shards(PREPARED / "val")
+
+    settings = params.model_dump(include={"model", "spectral_norm", "train"})
+    key = fingerprint(settings, sn_layers, seed, WEIGHTS, PREPARED / "train", PREPARED / "val")
+    checkpoint = CHECKPOINTS / "train" / key / "checkpoint.pt"
+    history = train_classifier(
+        model,
+        train_set,
+        val,
+        params=params.train,
+        spectral_norm=params.spectral_norm,
+        sn_layers=sn_layers,
+        checkpoint=checkpoint,
+    )
+    fold_spectral_norm(model)
+    val_logits, _ = predict_logits(model, val)
+    accept = params.score.accept
+    config = {
+        "arch": arch,
+        "classes": classes,
+        "image_size": val.image_size,
+        "sn_layers": sn_layers,
+        "normalized_weights": len(normalized_weights(model, sn_layers)),
+        "seed": seed,
+        **settings,
+        "threshold": {"accept": accept, "tau": JointEnergy(accept=accept).fit(val_logits).offset_},
+    }
+    with atomic_folder(MODELS / f"sn{sn_layers}" / f"seed{seed}") as folder:
+        save_model(model, folder, config)
+        pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+    # A finished training never resumes: an edited one would have nothing left to do.
+    shutil.rmtree(checkpoint.parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sn-layers", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    arguments = parser.parse_args()
+    run(lambda params: train(params, arguments.sn_layers, arguments.seed))
