@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from snojoe.errors import SnojoeError
-from snojoe.params import Params, load_params
+from snojoe.params import load_params
 
 # OpenMP's threads otherwise spin while they wait for one another: on a machine whose cores are
 # shared, a training step was seen to take 26 times as long. Read when torch is first imported.
@@ -28,9 +29,17 @@ PLOTS = Path("plots")
 CHECKPOINTS = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints"
 
 
-def run(work: Callable[[Params], None]) -> None:
-    """Call ``work`` with the checked parameters; a user's mistake ends in its message alone."""
+def run(work: Callable[..., None], *options: str) -> None:
+    """Call ``work`` with the checked parameters and with integers from the command line.
+
+    The parameters are checked first, so that a wrong depth is reported with what was expected. A
+    user's mistake ends in its message alone.
+    """
     try:
-        work(load_params())
+        params = load_params()
+        parser = argparse.ArgumentParser()
+        for option in options:
+            parser.add_argument(f"--{option}", type=int, required=True)
+        work(params, **vars(parser.parse_args()))
     except SnojoeError as error:
         sys.exit(f"error: {error}")

@@ -1,6 +1,5 @@
 """One classifier: a depth of spectral normalisation and a seed."""
 
-import argparse
 import shutil
 
 from _run import CHECKPOINTS, MODELS, PREPARED, WEIGHTS, run
@@ -12,6 +11,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     import pandas as pd
     import torch
 
+    from snojoe.batch_norm import fold_spectral_batch_norm
     from snojoe.data.fetch import weights_file
     from snojoe.data.loader import TrainSet, TrainTransform
     from snojoe.data.prepare import read_classes
@@ -37,7 +37,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     settings = params.model_dump(include={"model", "spectral_norm", "train"})
     key = fingerprint(settings, sn_layers, seed, WEIGHTS, PREPARED / "train", PREPARED / "val")
     checkpoint = CHECKPOINTS / "train" / key / "checkpoint.pt"
-    history = train_classifier(
+    record = train_classifier(
         model,
         train_set,
         val,
@@ -46,9 +46,9 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
         sn_layers=sn_layers,
         checkpoint=checkpoint,
     )
-    fold_spectral_norm(model)
+    fold_spectral_batch_norm(fold_spectral_norm(model))
     val_logits, _ = predict_logits(model, val)
-    accept = params.score.accept
+    detector = JointEnergy(accept=0.95).fit(val_logits)
     config = {
         "arch": arch,
         "classes": classes,
@@ -57,18 +57,15 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
         "normalized_weights": len(normalized_weights(model, sn_layers)),
         "seed": seed,
         **settings,
-        "threshold": {"accept": accept, "tau": JointEnergy(accept=accept).fit(val_logits).offset_},
+        "threshold": {"accept": detector.accept, "tau": detector.offset_},
     }
     with atomic_folder(MODELS / f"sn{sn_layers}" / f"seed{seed}") as folder:
         save_model(model, folder, config)
-        pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+        pd.DataFrame(record.history).to_csv(folder / "history.csv", index=False)
+        pd.DataFrame(record.sigmas).to_csv(folder / "sigma.csv", index=False)
     # A finished training never resumes: an edited one would have nothing left to do.
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sn-layers", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    arguments = parser.parse_args()
-    run(lambda params: train(params, arguments.sn_layers, arguments.seed))
+    run(train, "sn-layers", "seed")

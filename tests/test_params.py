@@ -30,10 +30,10 @@ def set_to(dotted, value):
 
 
 def keys(tree, prefix=""):
-    """Names of all parameters; what is inside a list or names OOD sets is the user's."""
+    """Names of all parameters; lists, OOD sets and expected numbers hold the user's own."""
     for name, value in tree.items():
         yield prefix + name
-        if isinstance(value, dict) and name != "ood":
+        if isinstance(value, dict) and name not in ("ood", "expected"):
             yield from keys(value, f"{prefix}{name}.")
 
 

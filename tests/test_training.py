@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import jpeg
 
+from snojoe.batch_norm import fold_spectral_batch_norm
 from snojoe.data.loader import TrainSet, TrainTransform
 from snojoe.data.shards import Row, Shards, write_shards
 from snojoe.errors import SnojoeError
@@ -42,20 +44,25 @@ def settings(**changes):
     return Train.model_validate(values | changes)
 
 
-def fit(prepared, sn_layers=0, checkpoint=None, say=lambda line: None, **changes):
+def fit(
+    prepared, sn_layers=0, checkpoint=None, say=lambda line: None, batch_norm_bound=None, **changes
+):
     torch.manual_seed(0)
     model = build_classifier("resnet10", 2)
-    history = train_classifier(
+    record = train_classifier(
         model,
         TrainSet(prepared / "train", TrainTransform(SIZE, (0.5, 1.0), 0.5), seed=0),
         Shards(prepared / "val"),
         params=settings(**changes),
-        spectral_norm=SpectralNormParams(bound="hard", coefficient=1.0, norm="reshape"),
+        spectral_norm=SpectralNormParams(
+            bound="hard", coefficient=3.0, norm="reshape", batch_norm_bound=batch_norm_bound
+        ),
         sn_layers=sn_layers,
         checkpoint=checkpoint,
         say=say,
     )
-    return fold_spectral_norm(model), history
+    fold_spectral_batch_norm(fold_spectral_norm(model))
+    return model, record
 
 
 def states_equal(one, two):
@@ -64,14 +71,36 @@ def states_equal(one, two):
 
 def test_training_is_deterministic_and_reports_each_epoch(prepared, lines):
     said, say = lines
-    one, history = fit(prepared, sn_layers=9, say=say)
+    one, record = fit(prepared, sn_layers=9, say=say)
     two, again = fit(prepared, sn_layers=9)
-    assert history == again
+    assert record == again
     assert states_equal(one.state_dict(), two.state_dict())
-    assert [row["epoch"] for row in history] == [1, 2]
-    assert set(history[0]) == {"epoch", "train_loss", "val_loss", "val_map"}
+    assert [row["epoch"] for row in record.history] == [1, 2]
+    assert set(record.history[0]) == {"epoch", "train_loss", "val_loss", "val_map"}
     assert said[0].startswith("epoch 1/2: loss 0.")
     assert said[0].endswith("left")
+
+
+def test_sigma_of_every_weight_is_recorded_before_and_after_each_epoch(prepared):
+    model, record = fit(prepared, sn_layers=9)
+    frame = pd.DataFrame(record.sigmas)
+    weights = sum(isinstance(m, torch.nn.Conv2d | torch.nn.Linear) for m in model.modules())
+    assert frame.groupby("epoch").size().to_dict() == dict.fromkeys((0, 1, 2), weights)
+    inside = frame[frame.normalized]
+    assert set(inside.layer) == {1, 5, 6, 7, 8}
+    np.testing.assert_allclose(inside.sigma, 1, rtol=1e-2)
+    last = frame[frame.epoch == 2].set_index("weight").sigma
+    head = torch.linalg.svdvals(model.head.classifier.weight)[0].item()
+    assert last["head.classifier.weight"] == pytest.approx(head, rel=1e-4)
+
+
+def test_bounded_batch_norm_is_folded_into_a_plain_one(prepared):
+    model, _ = fit(prepared, sn_layers=9, batch_norm_bound=0.5, freeze_after_epoch=1)
+    for name, module in model.trunk.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert type(module) is torch.nn.BatchNorm2d
+            scale = (module.weight / (module.running_var + module.eps).sqrt()).abs().max()
+            assert scale <= 0.5 * (1 + 1e-5), name
 
 
 class Interrupt(Exception):
@@ -80,7 +109,7 @@ class Interrupt(Exception):
 
 def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr("snojoe.training.CHECKPOINT_EVERY_S", -1.0)
-    undisturbed, history = fit(prepared, sn_layers=9, epochs=3, schedule="one_cycle")
+    undisturbed, record = fit(prepared, sn_layers=9, epochs=3, schedule="one_cycle")
     checkpoint = tmp_path / "key" / "checkpoint.pt"
 
     def kill(line):
@@ -93,7 +122,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monke
     resumed, again = fit(prepared, 9, checkpoint, said.append, epochs=3, schedule="one_cycle")
     assert said[0] == "resuming after epoch 2 of 3"
     assert len(said) == 2
-    assert again == history
+    assert again == record
     assert states_equal(resumed.state_dict(), undisturbed.state_dict())
 
 

@@ -33,12 +33,20 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """Where one archive comes from: made here, brought by the user, or downloaded."""
+    """Where one archive comes from: made here, brought by the user, or downloaded.
+
+    ``size`` (bytes) and ``obtain`` (a sentence) are for people: ``snojoe data-check`` and the
+    message about a missing archive show them. An OOD set may list the ``classes`` that it must
+    hold: names of folders, or of tars without their suffix.
+    """
 
     embedded: Literal["digits", "novel_digits", "photos"] | None = None
     path: str | None = None
     url: list[str] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    size: PositiveInt | None = None
+    obtain: str | None = None
+    classes: Annotated[list[str], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -76,6 +84,18 @@ class Splits(_Section):
         return lists
 
 
+class Expected(_Section):
+    """What the sets must hold; anything else stops ``preprocess`` before it writes.
+
+    ``images`` by split or OOD set, ``classes`` by OOD set (number of folders that hold images),
+    ``positives`` by class: images of train.
+    """
+
+    images: dict[str, PositiveInt] = {}
+    classes: dict[str, PositiveInt] = {}
+    positives: dict[str, PositiveInt] = {}
+
+
 class Digits(_Section):
     """Edge and number of scenes of the embedded set; ``ood`` for each of its OOD sets."""
 
@@ -95,7 +115,15 @@ class Data(_Section):
     image_size: Annotated[int, Field(ge=16, le=2048)]
     difficult: bool
     max_bad_share: Share
+    expected: Expected | None
     digits: Digits
+
+    @field_validator("id")
+    @classmethod
+    def _no_classes(cls, sources: list[Source]) -> list[Source]:
+        if any(source.classes for source in sources):
+            raise ValueError("classes can be listed for an OOD set only: annotations name these")
+        return sources
 
     @field_validator("ood")
     @classmethod
@@ -103,6 +131,25 @@ class Data(_Section):
         if "id" in ood:
             raise ValueError("an OOD set cannot be called 'id': the tables use that name")
         return ood
+
+    @model_validator(mode="after")
+    def _expected_sets_exist(self) -> Self:
+        expected = self.expected or Expected()
+        for section, known in (
+            ("images", [*Splits.model_fields, *self.ood]),
+            ("classes", self.ood),
+        ):
+            for name in getattr(expected, section):
+                if name not in known:
+                    raise ValueError(
+                        f"expected.{section}: expected one of {', '.join(known)}; got {name!r}"
+                    )
+        return self
+
+    @property
+    def test_is_val(self) -> bool:
+        """Whether the val split serves as the ID test set, where no test archive is at hand."""
+        return self.splits.test == self.splits.val
 
 
 class Model(_Section):
@@ -121,6 +168,7 @@ class SpectralNormParams(_Section):
     bound: Literal["none", "hard", "soft"]
     coefficient: PositiveFloat
     norm: Literal["reshape", "operator"]
+    batch_norm_bound: PositiveFloat | None
 
 
 class Augment(_Section):
@@ -148,10 +196,11 @@ class Train(_Section):
 
 class Infer(_Section):
     batch_size: PositiveInt
+    tune: bool
 
 
 class Score(_Section):
-    accept: Annotated[float, Field(gt=0, lt=1)]
+    resamples: Annotated[int, Field(ge=2000)]
 
 
 class Ablation(_Section):

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from snojoe.batch_norm import freeze_batch_norm, recalibrate_batch_norm
+from snojoe.batch_norm import (
+    apply_spectral_batch_norm,
+    freeze_batch_norm,
+    recalibrate_batch_norm,
+)
 from snojoe.data.loader import TrainSet, normalise, train_loader
 from snojoe.data.shards import Shards
 from snojoe.errors import SnojoeError
@@ -25,11 +30,27 @@ from snojoe.metrics import mean_average_precision
 from snojoe.models import Classifier
 from snojoe.params import SpectralNormParams, Train
 from snojoe.progress import progress
-from snojoe.spectral_norm import apply_spectral_norm
+from snojoe.spectral_norm import apply_spectral_norm, normalized_weights, spectral_norms
 
 CHECKPOINT_EVERY_S = 15.0
 
-History = list[dict[str, float]]
+
+@dataclass
+class Record:
+    """What was measured while training.
+
+    Attributes
+    ----------
+    history : list of dict
+        One per epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_map`` (fraction).
+    sigmas : list of dict
+        One per epoch (0 is before the first) and weight: ``epoch``, ``weight``, ``layer``,
+        ``normalized``, ``sigma`` (of the weight that the network computes with) and ``raw_sigma``
+        (of the weight that is trained); both of the reshaped kernel, exact.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    sigmas: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train_classifier(
@@ -42,7 +63,7 @@ def train_classifier(
     sn_layers: int,
     checkpoint: Path | None = None,
     say: Callable[[str], None] = print,
-) -> History:
+) -> Record:
     """Train in place; afterwards the model is in eval mode, its weights still parametrised.
 
     Parameters
@@ -61,11 +82,6 @@ def train_classifier(
     say : callable
         Receives one line per epoch.
 
-    Returns
-    -------
-    list of dict
-        One per epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_map`` (fraction).
-
     Raises
     ------
     SnojoeError
@@ -81,7 +97,10 @@ def train_classifier(
         bound=spectral_norm.bound,
         coefficient=spectral_norm.coefficient,
         norm=spectral_norm.norm,
+        example_input=torch.zeros(1, 3, val.image_size, val.image_size),
     )
+    if spectral_norm.batch_norm_bound is not None:
+        apply_spectral_batch_norm(model, sn_layers, spectral_norm.batch_norm_bound)
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = train_loader(train, params.batch_size, params.workers)
     optimizer = torch.optim.Adam(
@@ -93,23 +112,26 @@ def train_classifier(
     )
     schedule = _schedule(optimizer, params, steps=params.epochs * len(loader))
 
-    history: History = []
+    record = Record()
     if checkpoint is not None and checkpoint.exists():
         state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        history = state["history"]
-        say(f"resuming after epoch {len(history)} of {params.epochs}")
-    elif params.freeze_after_epoch == 0:
-        # The stored statistics are those of the weights before normalisation.
+        record = Record(state["history"], state["sigmas"])
+        say(f"resuming after epoch {len(record.history)} of {params.epochs}")
+    elif normalized_weights(model, sn_layers) or params.freeze_after_epoch == 0:
+        # The stored statistics are those of the weights before normalisation. Momentum forgets
+        # them too slowly: a variance that is 1000 times too large needs 65 steps.
         train.epoch = 0
         pixels = (normalise(batch.to(accelerator.device)) for batch, _ in loader)
         recalibrate_batch_norm(model, pixels)
 
+    if not record.sigmas:
+        record.sigmas += _sigmas(model, epoch=0)
     network, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     started = saved = time.monotonic()
-    resumed_at = len(history)
+    resumed_at = len(record.history)
     for epoch in range(resumed_at, params.epochs):
         train.epoch = epoch
         network.train()
@@ -134,23 +156,26 @@ def train_classifier(
                 f"epoch {epoch + 1}: the loss is {train_loss}; expected a finite number "
                 "(train.lr may be too high)"
             )
-        history.append({"epoch": epoch + 1, "train_loss": train_loss, **_validate(model, val)})
+        row = {"epoch": epoch + 1, "train_loss": train_loss, **_validate(model, val)}
+        record.history.append(row)
+        record.sigmas += _sigmas(model, epoch + 1)
 
         left = params.epochs - epoch - 1
         seconds_each = (time.monotonic() - started) / (epoch + 1 - resumed_at)
-        say(_line(history[-1], params.epochs, left * seconds_each))
+        say(_line(row, params.epochs, left * seconds_each))
         if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S and left:
             state = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
-                "history": history,
+                "history": record.history,
+                "sigmas": record.sigmas,
             }
             with atomic_file(checkpoint) as temporary:
                 torch.save(state, temporary)
             saved = time.monotonic()
     model.eval()
-    return history
+    return record
 
 
 def fingerprint(*parts: Any) -> str:
@@ -175,6 +200,20 @@ def fingerprint(*parts: Any) -> str:
         else:
             digest.update(json.dumps(part, sort_keys=True).encode())
     return digest.hexdigest()[:32]
+
+
+def _sigmas(model: Classifier, epoch: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "epoch": epoch,
+            "weight": each.name,
+            "layer": each.layer,
+            "normalized": each.normalized,
+            "sigma": each.sigma,
+            "raw_sigma": each.raw_sigma,
+        }
+        for each in spectral_norms(model)
+    ]
 
 
 def _validate(model: Classifier, val: Shards) -> dict[str, float]:

@@ -14,11 +14,13 @@ from snojoe.spectral_norm.apply import (
 )
 from snojoe.spectral_norm.layers import counted_layers, layer_indices, normalized_weights
 from snojoe.spectral_norm.report import WeightSigma, spectral_norms
+from snojoe.spectral_norm.shapes import convolution_shapes
 
 __all__ = [
     "SpectralNorm",
     "WeightSigma",
     "apply_spectral_norm",
+    "convolution_shapes",
     "counted_layers",
     "fold_spectral_norm",
     "layer_indices",

@@ -1,20 +1,19 @@
 """Put spectral normalisation on a model, iterate it once per optimiser step, and bake it in."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from snojoe.spectral_norm.bounds import Bound, HardBound, SoftBound
-from snojoe.spectral_norm.iteration import batches, iterate
+from snojoe.spectral_norm.iteration import converge, follow
 from snojoe.spectral_norm.layers import Weighted, first_layers
+from snojoe.spectral_norm.norms import norm_of
+from snojoe.spectral_norm.operator_norm import Shape
 from snojoe.spectral_norm.parametrization import NormalizedWeight, normalization_of, raw_weight
-from snojoe.spectral_norm.reshape_norm import ReshapeNorm
-
-BOUNDS = ("none", "hard", "soft")
-NORMS = ("reshape",)
+from snojoe.spectral_norm.shapes import convolution_shapes
 
 
 class SpectralNorm:
@@ -28,26 +27,28 @@ class SpectralNorm:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self._modules = [
+            module
+            for module in model.modules()
+            if isinstance(module, Weighted) and normalization_of(module) is not None
+        ]
 
-    @torch.no_grad()
     def power_iteration(self) -> None:
         """Bring every u, v and sigma up to date; call it once per optimiser step.
 
-        One accelerated power iteration per weight. A weight whose sigma still grew by more than
-        1e-4 of itself is iterated again, which happens where a step moved it far.
+        One accelerated power iteration per weight, and more where a step went so far that sigma
+        still grows by more than 3e-5 of itself (see `snojoe.spectral_norm.iteration`).
 
         Raises
         ------
-        FloatingPointError
+        SnojoeError
             If a weight is not finite: the training has diverged.
         """
-        members = [
+        follow(
             (state, raw_weight(module))
-            for module in self.model.modules()
-            if isinstance(module, Weighted) and (state := normalization_of(module)) is not None
-        ]
-        iterate(batches(members), tolerance=1e-4, max_iterations=10)
+            for module in self._modules
+            if (state := normalization_of(module)) is not None  # None once it is folded
+        )
 
     def attach(self, optimizer: torch.optim.Optimizer) -> RemovableHandle:
         """Run `power_iteration` after each step of `optimizer`, until the handle is removed."""
@@ -61,6 +62,7 @@ def apply_spectral_norm(
     bound: str = "hard",
     coefficient: float = 3.0,
     norm: str = "reshape",
+    example_input: Tensor | None = None,
 ) -> SpectralNorm:
     """Normalise every convolution and linear weight inside the first `sn_layers` layers.
 
@@ -74,9 +76,13 @@ def apply_spectral_norm(
         ``"hard"``: W / sigma, the paper. ``"soft"``: W / max(1, sigma / c), SNGP and DUE.
         ``"none"``: nothing is normalised.
     coefficient
-        The c of the soft bound, positive. Unused by the others.
+        The c of the soft bound, positive. The others do not use it.
     norm
-        ``"reshape"``: sigma of the reshaped kernel, torch's and the paper's.
+        ``"reshape"``: sigma of the reshaped kernel, torch's and the paper's. ``"operator"``: sigma
+        of the convolution as a linear map on inputs of its true size.
+    example_input
+        For the operator norm: a batch that the model is run on once, to see the input size of each
+        convolution.
 
     Returns
     -------
@@ -87,10 +93,12 @@ def apply_spectral_norm(
     ------
     ValueError
         If `sn_layers` is out of range, `bound` or `norm` is unknown, `coefficient` is not
-        positive, a weight is not finite, or it is parametrised already.
+        positive, `example_input` is missing for the operator norm, or a weight is not finite or
+        parametrised already.
     """
     modules = [module for layer in first_layers(model, sn_layers) for module in layer.modules()]
-    register(modules, bound=bound, coefficient=coefficient, norm=norm)
+    shapes = convolution_shapes(model, example_input) if norm == "operator" else {}
+    register(modules, bound=bound, coefficient=coefficient, norm=norm, shapes=shapes)
     return SpectralNorm(model)
 
 
@@ -100,40 +108,44 @@ def register(
     bound: str = "hard",
     coefficient: float = 3.0,
     norm: str = "reshape",
+    shapes: Mapping[nn.Module, tuple[Shape, Shape]] | None = None,
 ) -> None:
-    """Normalise the weight of each convolution and linear module in `modules`, as given.
+    """Normalise the weight of each convolution and linear module among `modules`.
 
     For models whose layers are not to be counted: ``register(model.modules())`` takes everything,
-    ``SpectralNorm(model)`` then iterates it. Parameters and errors as in `apply_spectral_norm`.
+    and ``SpectralNorm(model)`` then iterates it. `shapes` is what `convolution_shapes` returns,
+    for the operator norm. The other parameters and the errors are those of `apply_spectral_norm`.
     """
-    rule = _bound(bound, coefficient)
-    if norm not in NORMS:
-        raise ValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")
-    if rule is None:
-        return
-    chosen = [module for module in modules if isinstance(module, Weighted)]
+    divide = _bound(bound, coefficient)
+    chosen = [module for module in dict.fromkeys(modules) if isinstance(module, Weighted)]
     for module in chosen:
         if parametrize.is_parametrized(module, "weight"):
             raise ValueError(f"the weight of {module} is parametrised already; fold it first")
         if not module.weight.isfinite().all():
             raise ValueError(f"the weight of {module} is not finite: it has no spectral norm")
-    with torch.no_grad():
-        members = [
-            (NormalizedWeight(ReshapeNorm(), rule, module.weight), module.weight)
-            for module in chosen
-        ]
-        iterate(batches(members), tolerance=1e-7, max_iterations=100)
+    norms = [norm_of(module, norm, shapes or {}) for module in chosen]
+    if divide is None:
+        return
+    members = [
+        (NormalizedWeight(kind, divide, module.weight), module.weight.detach())
+        for kind, module in zip(norms, chosen, strict=True)
+    ]
+    converge(members)
     for module, (state, _) in zip(chosen, members, strict=True):
         parametrize.register_parametrization(module, "weight", state)
 
 
 def _bound(bound: str, coefficient: float) -> Bound | None:
-    if bound not in BOUNDS:
-        raise ValueError(f"bound={bound!r}: expected one of {', '.join(BOUNDS)}")
     if not coefficient > 0:
         raise ValueError(f"coefficient={coefficient!r}: expected a positive number")
-    rules = {"none": None, "hard": HardBound(), "soft": SoftBound(coefficient)}
-    return rules[bound]
+    match bound:
+        case "none":
+            return None
+        case "hard":
+            return HardBound()
+        case "soft":
+            return SoftBound(coefficient)
+    raise ValueError(f"bound={bound!r}: expected none, hard or soft")
 
 
 def fold_spectral_norm(model: nn.Module) -> nn.Module:
@@ -153,5 +165,8 @@ def fold_spectral_norm(model: nn.Module) -> nn.Module:
     """
     for module in model.modules():
         if normalization_of(module) is not None:
+            # torch takes the property off the class, which deep copies share.
+            shared = type(module)
+            module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
     return model

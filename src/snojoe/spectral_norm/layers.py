@@ -44,11 +44,7 @@ def first_layers(model: nn.Module, sn_layers: int) -> list[nn.Module]:
 
 def weighted_modules(model: nn.Module) -> dict[str, Weighted]:
     """Return every convolution and linear module of a model by its qualified name."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    }
+    return {name: module for name, module in model.named_modules() if isinstance(module, Weighted)}
 
 
 def layer_indices(model: nn.Module) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """The spectral norm of a convolution as the linear map that it is."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-Pair = tuple[int, int]
+Shape = tuple[int, int, int]  # channels, height, width
+Pair = tuple[int, ...]  # vertical, horizontal
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,23 @@ class OperatorNorm:
 
     ``*`` is the convolution with the layer's stride, zero padding, dilation and groups, so sigma is
     its Lipschitz constant. Gouk et al. 2021, "Regularisation of neural networks by enforcing
-    Lipschitz continuity", and what SNGP and DUE bound. It equals the reshaped kernel's norm for
-    dense 1x1 convolutions; a 3x3 kernel of stride 1 comes out about 1.5 times as large.
+    Lipschitz continuity"; SNGP and DUE bound it. It equals the norm of the reshaped kernel for
+    dense 1x1 convolutions; for 3x3 kernels it is about 1.5 times as large.
 
-    Weights are (k, out, in / groups, height, width), k of one shape: they are one convolution of
-    k groups. Vectors are rows, (k, rows, size), the flattened inputs and outputs.
+    The groups of a convolution are separate maps, each followed on its own: a power iteration on
+    all together would never leave the group that led at first. The methods are those of `Norm`.
     """
 
-    input_shape: tuple[int, int, int]  # channels, height, width
+    input_shape: Shape
+    output_shape: Shape
     stride: Pair
     padding: Pair
     dilation: Pair
     groups: int
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, input_shape: tuple[int, int, int]) -> "OperatorNorm":
-        """Return the norm of a convolution on inputs (channels, height, width).
+    def of(cls, conv: nn.Conv2d, input_shape: Shape, output_shape: Shape) -> "OperatorNorm":
+        """Return the norm of a convolution between images of these shapes.
 
         Raises
         ------
@@ -42,25 +43,59 @@ class OperatorNorm:
         """
         if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             raise ValueError(f"norm='operator' expects zero padding given in pixels, got {conv}")
-        return cls(
-            input_shape,
-            _pair(conv.stride),
-            _pair(conv.padding),
-            _pair(conv.dilation),
-            conv.groups,
-        )
+        geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        return cls(input_shape, output_shape, *geometry)
 
-    def output_shape(self, weight: Tensor) -> tuple[int, int, int]:
-        """Return channels, height and width of the output."""
-        height, width = (
-            (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1
-            for size, pad, gap, kernel, step in zip(
-                self.input_shape[1:],
-                self.padding,
-                self.dilation,
-                weight.shape[-2:],
-                self.stride,
-                strict=True,
-            )
+    def maps(self, weight: Tensor) -> Tensor:
+        """Return the kernels of the groups, (groups, out / groups, in / groups, height, width)."""
+        return weight.view(self.groups, -1, *weight.shape[1:])
+
+    def sizes(self, maps: Tensor) -> tuple[int, int]:
+        """Return the sizes of the output and the input of one group."""
+        out_size, in_size = math.prod(self.output_shape), math.prod(self.input_shape)
+        return out_size // self.groups, in_size // self.groups
+
+    def forward(self, maps: Tensor, v: Tensor) -> Tensor:
+        """Return the convolution of v."""
+        images = _images(v, self.input_shape)
+        return _rows(F.conv2d(images, maps.flatten(0, 1), None, *self._geometry(len(maps))), v)
+
+    def adjoint(self, maps: Tensor, u: Tensor) -> Tensor:
+        """Return the transposed convolution of u."""
+        images = _images(u, self.output_shape)
+        shape = (len(images), maps.shape[0] * maps.shape[2], *self.input_shape[1:])
+        result: Tensor = conv2d_input(  # type: ignore[no-untyped-call]
+            shape, maps.flatten(0, 1), images, *self._geometry(len(maps))
         )
-        return weight.shape[-4], height, width
+        return _rows(result, u)
+
+    def start(self, maps: Tensor) -> Tensor:
+        """Return a random vector, the same in every process."""
+        noise = torch.randn(min(self.sizes(maps)), generator=torch.Generator().manual_seed(0))
+        return F.normalize(noise, dim=0).to(maps).expand(len(maps), -1)
+
+    def gradient(
+        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, divisor: Tensor, pull: Tensor
+    ) -> Tensor:
+        """Return grad / divisor - pull d sigma / d W, whose support is the largest group."""
+        slopes: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
+            _images(v[:, None], self.input_shape),
+            grad.shape,
+            _images(u[:, None], self.output_shape),
+            *self._geometry(self.groups),
+        )
+        largest = F.one_hot(sigma.argmax(), len(sigma)) * pull
+        return grad / divisor - (self.maps(slopes) * largest.view(-1, 1, 1, 1, 1)).view_as(grad)
+
+    def _geometry(self, groups: int) -> tuple[Pair, Pair, Pair, int]:
+        return self.stride, self.padding, self.dilation, groups
+
+
+def _images(rows: Tensor, shape: Shape) -> Tensor:
+    """Lay the flat images of k maps (k, rows, size) side by side as channels of one batch."""
+    return rows.transpose(0, 1).reshape(rows.shape[1], -1, *shape[1:])
+
+
+def _rows(images: Tensor, like: Tensor) -> Tensor:
+    """Undo `_images`: one flat image for each of the maps and rows of `like`."""
+    return images.reshape(like.shape[1], like.shape[0], -1).transpose(0, 1)

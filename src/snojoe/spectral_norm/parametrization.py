@@ -9,9 +9,7 @@ from torch.nn.utils import parametrize
 
 from snojoe.spectral_norm.bounds import Bound
 from snojoe.spectral_norm.layers import Weighted
-from snojoe.spectral_norm.reshape_norm import ReshapeNorm
-
-Norm = ReshapeNorm
+from snojoe.spectral_norm.norms import Norm
 
 
 class NormalizedWeight(nn.Module):
@@ -31,28 +29,40 @@ class NormalizedWeight(nn.Module):
 
     Attributes
     ----------
-    u, v, sigma
-        Leading singular vectors, flat, and value: sigma = u' W v.
+    u, v, sigmas
+        Leading singular vectors (k, size) and values (k,) of the k linear maps that the norm sees
+        in the weight (one, but for grouped convolutions under the operator norm).
     basis
-        Three rows, the shorter of u and v and two directions in which the next iteration looks
-        for a better one (see `iteration`).
+        (k, 3, size) vectors, the shorter of u and v and two directions in which the next iteration
+        looks for a better one (see `iteration`).
     """
 
     u: Tensor
     v: Tensor
-    sigma: Tensor
+    sigmas: Tensor
     basis: Tensor
 
     def __init__(self, norm: Norm, bound: Bound, weight: Tensor) -> None:
         super().__init__()
         self.norm = norm
         self.bound = bound
-        out_size, in_size = norm.sizes(weight)
-        self.register_buffer("u", weight.new_zeros(out_size))
-        self.register_buffer("v", weight.new_zeros(in_size))
-        self.register_buffer("sigma", weight.new_zeros(()))
-        self.register_buffer("basis", weight.new_zeros(3, min(out_size, in_size)))
-        self.basis[:1] = norm.start(weight[None])[0]
+        maps = norm.maps(weight.detach())
+        out_size, in_size = norm.sizes(maps)
+        self.register_buffer("u", weight.new_zeros(len(maps), out_size))
+        self.register_buffer("v", weight.new_zeros(len(maps), in_size))
+        self.register_buffer("sigmas", weight.new_zeros(len(maps)))
+        self.register_buffer("basis", weight.new_zeros(len(maps), 3, min(out_size, in_size)))
+        self.basis[:, 0] = norm.start(maps)
+
+    @property
+    def sigma(self) -> Tensor:
+        """Spectral norm of the weight, the largest of `sigmas`."""
+        return self.sigmas.max()
+
+    @property
+    def divisor(self) -> Tensor:
+        """What the weight is divided by."""
+        return self.bound.divisor(self.sigma)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / d(sigma)."""
@@ -60,7 +70,7 @@ class NormalizedWeight(nn.Module):
 
 
 class _Divide(torch.autograd.Function):
-    """W_hat = W / d(sigma) with sigma = u' W v stored rather than computed.
+    """W_hat = W / d(sigma) with sigma stored rather than computed.
 
     With G = dL/dW_hat the chain rule gives
 
@@ -69,24 +79,28 @@ class _Divide(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, state: NormalizedWeight) -> Tensor:
-        divisor = state.bound.divisor(state.sigma)
+        divisor = state.divisor
         normalized = weight / divisor
-        ctx.save_for_backward(normalized, state.u, state.v, state.sigma, divisor)
+        ctx.save_for_backward(normalized, state.u, state.v, state.sigmas, divisor)
         ctx.state = state
         return normalized
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        normalized, u, v, sigma, divisor = ctx.saved_tensors
-        state: NormalizedWeight = ctx.state
+        normalized, u, v, sigmas, divisor = ctx.saved_tensors
+        norm, bound = ctx.state.norm, ctx.state.bound
+        if grad_output.stride() != normalized.stride():
+            grad_output = torch.empty_like(normalized).copy_(grad_output)
         # Autocast would round these products to bfloat16.
         with torch.autocast(grad_output.device.type, enabled=False):
-            grad_output = grad_output.contiguous()
-            along = torch.dot(grad_output.view(-1), normalized.reshape(-1))
-            grad = grad_output / divisor
-            state.norm.add_gradient_(grad, u, v, -along * state.bound.slope(sigma) / divisor)
-        return grad, None
+            along = torch.dot(_in_memory_order(grad_output), _in_memory_order(normalized))
+            pull = along * bound.slope(sigmas.max()) / divisor
+            return norm.gradient(grad_output, u, v, sigmas, divisor, pull), None
+
+
+def _in_memory_order(weight: Tensor) -> Tensor:
+    return weight.as_strided((weight.numel(),), (1,))
 
 
 def normalization_of(module: nn.Module) -> NormalizedWeight | None:

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from snojoe.spectral_norm.bounds import HardBound
+from snojoe.spectral_norm.iteration import converge
 from snojoe.spectral_norm.layers import layer_indices, weighted_modules
-from snojoe.spectral_norm.parametrization import normalization_of, raw_weight
+from snojoe.spectral_norm.norms import Norm, norm_of
+from snojoe.spectral_norm.parametrization import NormalizedWeight, normalization_of, raw_weight
+from snojoe.spectral_norm.reshape_norm import ReshapeNorm
+from snojoe.spectral_norm.shapes import convolution_shapes
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,10 @@ class WeightSigma:
 
 
 @torch.no_grad()
-def spectral_norms(model: nn.Module) -> list[WeightSigma]:
-    """Return the exact spectral norm of every convolution and linear weight of a model.
+def spectral_norms(
+    model: nn.Module, *, norm: str = "reshape", example_input: Tensor | None = None
+) -> list[WeightSigma]:
+    """Return the spectral norm of every convolution and linear weight of a model.
 
     Nothing is changed: no buffer, no gradient, no random state.
 
@@ -44,18 +51,34 @@ def spectral_norms(model: nn.Module) -> list[WeightSigma]:
     ----------
     model
         Any module; its layers are counted as `counted_layers` says.
+    norm
+        ``"reshape"``: the largest singular value of the kernel reshaped to (out, -1), exact.
+        ``"operator"``: that of the convolution as a linear map, by converged power iteration
+        (relative error below 1e-3).
+    example_input
+        For the operator norm: a batch that the model is run on once, to see the input size of each
+        convolution.
 
     Returns
     -------
     list of WeightSigma
-        In the order of ``model.named_modules()``, sigma of the kernel reshaped to (out, -1).
+        In the order of ``model.named_modules()``. `sigma` and `raw_sigma` are measured anew from
+        the weights, whatever the normalisation has stored, and whatever norm it uses.
+
+    Raises
+    ------
+    ValueError
+        If `norm` is unknown, `example_input` is missing for the operator norm or does not reach a
+        convolution, or a weight is not finite.
     """
+    modules = weighted_modules(model)
+    shapes = convolution_shapes(model, example_input) if norm == "operator" else {}
     indices = layer_indices(model)
     records = []
-    for name, module in weighted_modules(model).items():
+    for name, module in modules.items():
         state = normalization_of(module)
-        raw_sigma = reshaped_sigma(raw_weight(module))
-        divisor = 1.0 if state is None else float(state.bound.divisor(state.sigma))
+        raw_sigma = _sigma(raw_weight(module), norm_of(module, norm, shapes))
+        divisor = 1.0 if state is None else float(state.divisor)
         records.append(
             WeightSigma(
                 name=f"{name}.weight",
@@ -68,13 +91,18 @@ def spectral_norms(model: nn.Module) -> list[WeightSigma]:
     return records
 
 
-def reshaped_sigma(weight: Tensor) -> float:
-    """Return the largest singular value of a weight reshaped to (out, -1), float64 inside.
+def _sigma(weight: Tensor, norm: Norm) -> float:
+    if isinstance(norm, ReshapeNorm):
+        return _largest_singular_value(weight.flatten(1))
+    probe = NormalizedWeight(norm, HardBound(), weight)
+    converge([(probe, weight)])
+    return float(probe.sigma)
 
-    It is the root of the largest eigenvalue of the smaller Gram matrix, which float64 gives to all
-    digits, several times faster than the singular value decomposition.
-    """
-    matrix = weight.detach().double().flatten(1)
+
+def _largest_singular_value(matrix: Tensor) -> float:
+    # The root of the largest eigenvalue of the smaller Gram matrix: float64 gives it to all digits
+    # of a float32 weight, several times faster than the singular value decomposition.
+    matrix = matrix.double()
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.mT
     return float(torch.linalg.eigvalsh(matrix @ matrix.mT)[-1].clamp_min(0).sqrt())

@@ -13,29 +13,57 @@ class ReshapeNorm:
     Miyato et al. 2018, "Spectral normalization for generative adversarial networks", and what
     ``torch.nn.utils.parametrizations.spectral_norm`` computes. For a linear layer and a dense 1x1
     convolution it is the Lipschitz constant; for larger kernels it is not (see `OperatorNorm`).
-
-    Weights are (k, out, in, ...): k of one shape. Vectors are rows, (k, rows, size).
+    The methods are those of `Norm`.
     """
 
-    def sizes(self, weight: Tensor) -> tuple[int, int]:
-        """Return the lengths of u and v for one weight."""
-        return weight.shape[0], weight[0].numel()
+    def maps(self, weight: Tensor) -> Tensor:
+        """Return the weight as the only map, (1, out, in, ...)."""
+        return weight[None]
 
-    def forward(self, weights: Tensor, v: Tensor) -> Tensor:
-        """Return M v for every row."""
-        return v @ weights.flatten(2).mT
+    def sizes(self, maps: Tensor) -> tuple[int, int]:
+        """Return the rows and columns of M."""
+        return maps.shape[1], maps[0, 0].numel()
 
-    def adjoint(self, weights: Tensor, u: Tensor) -> Tensor:
-        """Return M' u for every row."""
-        return u @ weights.flatten(2)
+    def forward(self, maps: Tensor, v: Tensor) -> Tensor:
+        """Return M v."""
+        return _rows(v.view(*v.shape[:2], *maps.shape[2:]), maps) @ _rows(maps, maps).mT
 
-    def start(self, weights: Tensor) -> Tensor:
-        """Return the leading singular vectors (k, 1, min(out, in)), exact, of the shorter side."""
-        matrices = weights.flatten(2)
+    def adjoint(self, maps: Tensor, u: Tensor) -> Tensor:
+        """Return M' u."""
+        return _unrows(u @ _rows(maps, maps), maps).flatten(2)
+
+    def start(self, maps: Tensor) -> Tensor:
+        """Return the exact singular vector, from the smaller Gram matrix."""
+        matrices = maps.flatten(2)
         if matrices.shape[1] > matrices.shape[2]:
             matrices = matrices.mT
-        return torch.linalg.eigh(matrices @ matrices.mT).eigenvectors[..., -1:].mT
+        return torch.linalg.eigh(matrices @ matrices.mT).eigenvectors[..., -1]
 
-    def add_gradient_(self, grad: Tensor, u: Tensor, v: Tensor, factor: Tensor) -> None:
-        """Add ``factor`` times d sigma / d W = u v' to the contiguous ``grad`` of one weight."""
-        grad.view(len(u), -1).addr_(u * factor, v)
+    def gradient(
+        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, divisor: Tensor, pull: Tensor
+    ) -> Tensor:
+        """Return grad / divisor - pull u v'."""
+        maps = self.maps(grad)
+        rows, row = _rows(maps, maps)[0], _rows(v.view(1, 1, *grad.shape[1:]), maps)[0, 0]
+        if grad.is_cpu:  # one pass over the memory, for reading two numbers on the host
+            result = torch.addr(rows, u[0], row, beta=1 / divisor.item(), alpha=-pull.item())
+        else:
+            result = (rows / divisor).addr_(pull * u[0], row, alpha=-1)
+        return _unrows(result[None], maps)[0]
+
+
+def _is_channels_last(maps: Tensor) -> bool:
+    return maps.dim() == 5 and not maps.is_contiguous()
+
+
+def _rows(kernels: Tensor, maps: Tensor) -> Tensor:
+    """Flatten kernels (k, rows, in, ...) in the memory order of `maps`, which is not copied."""
+    return (kernels.permute(0, 1, 3, 4, 2) if _is_channels_last(maps) else kernels).flatten(2)
+
+
+def _unrows(rows: Tensor, maps: Tensor) -> Tensor:
+    """Undo `_rows`."""
+    if not _is_channels_last(maps):
+        return rows.view(*rows.shape[:2], *maps.shape[2:])
+    channels, height, width = maps.shape[2:]
+    return rows.view(*rows.shape[:2], height, width, channels).permute(0, 1, 4, 2, 3)

@@ -1,0 +1,112 @@
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from snojoe.errors import SnojoeError
+from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm, register
+from snojoe.spectral_norm.parametrization import normalization_of, raw_weight
+
+
+def error(module):
+    """Relative error of the stored sigma against the singular value decomposition."""
+    exact = torch.linalg.svdvals(raw_weight(module).detach().flatten(1).double())[0]
+    return abs(normalization_of(module).sigma.item() / exact.item() - 1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Linear(20, 30),
+        nn.Linear(30, 20),
+        nn.Linear(7, 1),
+        nn.Linear(1, 1),
+        nn.Linear(2, 2),
+        nn.Conv2d(3, 16, 7),
+        nn.Conv2d(16, 4, 1),
+        nn.Conv2d(8, 8, 3, groups=8),
+    ],
+    ids=str,
+)
+def test_sigma_is_exact_at_once(layer):
+    register([layer])
+    assert error(layer) < 1e-5
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0, 1.0], [1.0, 0.9999, 0.9998, 0.5]])
+def test_equal_singular_values_do_no_harm(values):
+    layer = nn.Linear(4, 4, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.diag(torch.tensor(values)))
+    register([layer])
+    for _ in range(5):
+        SpectralNorm(layer).power_iteration()
+    assert error(layer) < 1e-5
+
+
+def test_a_rising_singular_value_is_noticed_although_the_old_vector_is_exact():
+    layer = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.diag(torch.tensor([1.0, 0.5, 0.2])))
+    register([layer])
+    handle = SpectralNorm(layer)
+    noise = 1e-3 * torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    for rising in torch.linspace(0.5, 1.5, 30):
+        with torch.no_grad():
+            raw_weight(layer).copy_(torch.diag(torch.tensor([1.0, rising, 0.2])) + noise)
+        handle.power_iteration()
+        assert error(layer) < 1e-2
+
+
+@pytest.mark.parametrize("lr", [1e-4, 4e-3])
+def test_sigma_stays_right_at_every_step_of_a_training(lr):
+    torch.manual_seed(0)
+    images, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 16
+    labels = torch.from_numpy(labels)
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(32, 64, 3, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
+        nn.Sequential(nn.Flatten(), nn.Linear(1024, 100), nn.ReLU(), nn.Linear(100, 10)),
+    )
+    handle = apply_spectral_norm(model, 3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    handle.attach(optimizer)
+    modules = [module for module in model.modules() if normalization_of(module)]
+    errors = []
+    for batch in torch.randperm(len(images))[: 40 * 32].split(32):
+        loss = cross_entropy(model(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append(max(error(module) for module in modules))
+    assert len(modules) == 4
+    assert max(errors) < 1e-2
+
+
+def test_one_iteration_reads_each_weight_twice_where_little_moved(monkeypatch):
+    from snojoe.spectral_norm.reshape_norm import ReshapeNorm
+
+    layers = nn.Sequential(nn.Linear(30, 20), nn.Linear(30, 20), nn.Linear(20, 30))
+    register(layers)
+    products = []
+    for name in ("forward", "adjoint"):
+        product = getattr(ReshapeNorm, name)
+
+        def counted(self, maps, rows, product=product):
+            products.append(len(maps))
+            return product(self, maps, rows)
+
+        monkeypatch.setattr(ReshapeNorm, name, counted)
+    SpectralNorm(layers).power_iteration()
+    assert sum(products) == 6
+
+
+def test_a_weight_that_is_not_finite_stops_the_training():
+    layer = nn.Linear(3, 3)
+    register([layer])
+    with torch.no_grad():
+        raw_weight(layer)[0, 0] = torch.inf
+    with pytest.raises(SnojoeError, match="not finite"):
+        SpectralNorm(layer).power_iteration()

@@ -1,0 +1,141 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from snojoe.models import build_classifier
+from snojoe.spectral_norm import (
+    SpectralNorm,
+    apply_spectral_norm,
+    fold_spectral_norm,
+    register,
+    spectral_norms,
+)
+from snojoe.spectral_norm.parametrization import normalization_of, raw_weight
+
+VARIANTS = [("hard", "reshape"), ("soft", "reshape"), ("hard", "operator"), ("soft", "operator")]
+IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def trained_model(bound="hard", norm="reshape", arch="resnet10"):
+    """A classifier after two steps with spectral normalisation in all its layers."""
+    torch.manual_seed(0)
+    model = build_classifier(arch, 3)
+    handle = apply_spectral_norm(
+        model, 10, bound=bound, norm=norm, coefficient=0.5, example_input=IMAGES[:1]
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    handle.attach(optimizer)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(IMAGES).square().mean().backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids="-".join)
+def trained(request):
+    model = trained_model(*request.param)
+    return model, request.param
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(IMAGES)
+
+
+def assert_same_logits(model, other):
+    torch.testing.assert_close(logits(other), logits(model), rtol=1e-5, atol=1e-5)
+
+
+def test_a_loaded_model_gives_the_same_logits(trained, tmp_path):
+    model, (bound, norm) = trained
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    loaded = build_classifier("resnet10", 3)
+    apply_spectral_norm(
+        loaded, 10, bound=bound, norm=norm, coefficient=0.5, example_input=IMAGES[:1]
+    )
+    loaded.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    assert_same_logits(model, loaded.eval())
+
+
+def test_a_deep_copy_gives_the_same_logits_and_is_independent(trained):
+    model, _ = trained
+    before = logits(model)
+    clone = copy.deepcopy(model)
+    assert_same_logits(model, clone)
+    for weight in clone.parameters():
+        nn.init.constant_(weight, 0.01)
+    SpectralNorm(clone).power_iteration()
+    assert torch.equal(logits(model), before)
+
+
+def test_a_folded_model_gives_the_same_logits(trained):
+    model, _ = trained
+    assert_same_logits(model, fold_spectral_norm(copy.deepcopy(model)))
+
+
+def test_looking_changes_nothing(trained):
+    model, _ = trained
+    before = copy.deepcopy(model.state_dict())
+    rng = torch.get_rng_state()
+    model.train()
+    for module in model.modules():
+        if normalization_of(module):
+            assert torch.equal(module.weight, module.weight)
+    spectral_norms(model)
+    model.eval()
+    logits(model)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_batch_norm_in_train_mode_undoes_hard_normalisation():
+    """Why BatchNorm's mode is a parameter: the batch statistics divide sigma out again."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, eps=1e-12)).double()
+    normalised = copy.deepcopy(plain)
+    apply_spectral_norm(normalised, 2)
+    torch.testing.assert_close(normalised(IMAGES.double()), plain(IMAGES.double()))
+
+
+def test_under_autocast_sigma_and_gradients_keep_float32():
+    layer = nn.Linear(64, 32)
+    reference = copy.deepcopy(layer)
+    inputs = torch.randn(8, 64)
+    for module, enabled in ((layer, True), (reference, False)):
+        register([module])
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            output = module(inputs)
+            output.float().square().sum().backward()
+            with torch.no_grad():
+                raw_weight(module).mul_(1.5)
+            SpectralNorm(module).power_iteration()
+    assert output.dtype == torch.float32
+    state = normalization_of(layer)
+    assert {tensor.dtype for tensor in state.buffers()} == {torch.float32}
+    exact = torch.linalg.matrix_norm(raw_weight(layer), 2).item()
+    assert state.sigma.item() == pytest.approx(exact, rel=1e-5)
+    # bfloat16 keeps 8 bits of what the linear layer computes, and no fewer after the division.
+    ours, theirs = raw_weight(layer).grad, raw_weight(reference).grad
+    assert (ours - theirs).norm() < 0.01 * theirs.norm()
+
+
+def test_iterating_between_forward_and_backward_is_an_error():
+    layer = nn.Linear(3, 3)
+    register([layer])
+    loss = layer(torch.ones(1, 3)).sum()
+    SpectralNorm(layer).power_iteration()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_second_derivatives_are_refused():
+    layer = nn.Linear(3, 3)
+    register([layer])
+    loss = layer(torch.ones(1, 3)).square().sum()
+    (gradient,) = torch.autograd.grad(loss, raw_weight(layer), create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
