@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: repro test check install clean
+.PHONY: repro test check data-check install clean
 
 repro: install
 	dvc repro
@@ -17,6 +17,11 @@ check: install
 	ruff format --check .
 	ruff check .
 	mypy
+
+# What is there, what is missing, and where to get it: make data-check PARAMS=params/paper.yaml
+PARAMS ?= params.yaml
+data-check: install
+	snojoe data-check $(PARAMS)
 
 install: $(VENV)/.installed
 

@@ -1,9 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from snojoe.cli import main
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_layers_prints_index_name_and_number_of_normalised_weights(capsys):
@@ -24,3 +27,15 @@ def test_an_unknown_architecture_is_refused(capsys):
 def test_help_needs_no_torch():
     code = "import sys, snojoe.cli; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_data_check_succeeds_where_nothing_has_to_be_brought(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main(["data-check", "params.yaml"]) == 0
+    assert "made here" in capsys.readouterr().out
+
+
+def test_data_check_fails_where_an_archive_is_missing(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data-check", str(ROOT / "params" / "paper.yaml")]) == 1
+    assert "archives/VOC2012test.tar              MISSING" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from snojoe.architectures import TRUNKS, layer_names
 from snojoe.errors import SnojoeError
@@ -25,13 +26,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     layers.add_argument("arch", nargs="?", default="resnet101", choices=list(TRUNKS))
     layers.set_defaults(call=lambda options: print_layers(options.arch))
+    data_check = commands.add_parser(
+        "data-check",
+        help="which archives are there, which are missing and where they come from",
+        description="Print the state of every archive that a parameter file names. The exit "
+        "status is 1 where one is missing that you have to bring.",
+    )
+    data_check.add_argument("params", nargs="?", default="params.yaml")
+    data_check.set_defaults(call=lambda options: print_inventory(options.params))
     options = parser.parse_args(arguments)
     try:
-        options.call(options)
+        return options.call(options) or 0
     except SnojoeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def print_layers(arch: str) -> None:
@@ -48,3 +56,13 @@ def print_layers(arch: str) -> None:
     for depth, name in enumerate(names, start=1):
         inside = counts[depth] - counts[depth - 1]
         print(f"{depth:>9}  {name:<{width}}  {inside:>13}  {counts[depth]:>10}")
+
+
+def print_inventory(path: str) -> int:
+    """Print the state of every archive; returns 1 where the user has to bring one."""
+    from snojoe.data.inventory import inventory
+    from snojoe.params import load_params
+
+    text, complete = inventory(load_params(path), Path("data/raw"), Path(".checkpoints/downloads"))
+    print(text)
+    return 0 if complete else 1

@@ -25,6 +25,14 @@ def test_a_tar_in_a_folder_counts_as_a_folder(tmp_path):
     assert dict(archive) == {"leech/b.jpg": b"leech", "n02069412/a.jpg": b"dolphin"}
 
 
+def test_what_is_there_as_a_tar_and_as_a_folder_is_known(tmp_path):
+    for name in ("twice.tar", "once.tar", "both.tar", "both.tar.gz"):
+        write_tar(tmp_path / "sets" / name, {"a.jpg": b""})
+    write_folder(tmp_path / "sets", {"twice/b.jpg": b"", "other/c.jpg": b""})
+    assert Archive(tmp_path / "sets", tmp_path).brought_twice() == ["both", "twice"]
+    assert Archive(tmp_path / "sets" / "once.tar", tmp_path).brought_twice() == []
+
+
 def test_a_missing_archive_is_named(tmp_path):
     with pytest.raises(SnojoeError, match=r"nowhere\.tar: no such archive"):
         Archive(tmp_path / "nowhere.tar", tmp_path)

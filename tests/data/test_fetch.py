@@ -1,13 +1,23 @@
+import contextlib
 import hashlib
 import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
-from conftest import write_tar
+from conftest import write_folder, write_tar
 
-from snojoe.data.fetch import download, fetch, fetch_weights, locate, weights_file
+from snojoe.data.fetch import (
+    download,
+    fetch,
+    fetch_weights,
+    locate,
+    partial_download,
+    weights_file,
+)
 from snojoe.errors import SnojoeError
 from snojoe.params import Data, Source
 
@@ -26,11 +36,53 @@ def server(tmp_path):
         def log_message(self, *args):
             pass
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    with serving(partial(Handler, directory=str(folder))) as address:
+        yield folder, address
+
+
+@contextlib.contextmanager
+def serving(handler):
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    httpd.server_close()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Dropping(BaseHTTPRequestHandler):
+    """Serves CONTENT, but the connection breaks after ``gives`` bytes, ``drops`` times."""
+
+    gives, drops, ranges = 1_300_000, 0, True
+    asked: ClassVar[list]
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
+        self.asked.append(start)
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if wanted and self.ranges else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        rest = CONTENT[start:]
+        if len(self.asked) <= self.drops:
+            rest = rest[: self.gives]
+        self.wfile.write(rest)
+        self.close_connection = True
+
+
+def dropping(**settings):
+    return type("Handler", (Dropping,), {"asked": [], **settings})
 
 
 def data(tmp_path, **sources):
@@ -42,6 +94,7 @@ def data(tmp_path, **sources):
         "image_size": 32,
         "difficult": True,
         "max_bad_share": 0.0,
+        "expected": None,
         "digits": {"size": 32, "train": 2, "val": 2, "test": 2, "ood": 2, "seed": 0},
     }
     return Data.model_validate(values | sources)
@@ -95,6 +148,133 @@ def test_a_wrong_checksum_leaves_no_file(tmp_path, server):
     with pytest.raises(SnojoeError, match=r"no source could be downloaded\n  http.*x\.tar"):
         download([f"{address}/x.tar"], "0" * 64, tmp_path / "downloads")
     assert [p for p in (tmp_path / "downloads").rglob("*") if p.is_file()] == []
+
+
+def test_a_broken_connection_is_continued_where_it_broke(tmp_path):
+    handler = dropping(drops=2)
+    with serving(handler) as address:
+        done = download([f"{address}/x.tar"], SHA256, tmp_path)
+    assert done.read_bytes() == CONTENT
+    assert handler.asked[0] == 0
+    assert handler.asked[1:] == sorted(set(handler.asked[1:]))
+    assert handler.asked[1] > 0
+
+
+def test_the_next_run_continues_what_the_last_one_left(tmp_path):
+    handler = dropping()
+    partial_download(tmp_path, SHA256).write_bytes(CONTENT[:1_000_000])
+    with serving(handler) as address:
+        done = download([f"{address}/x.tar"], SHA256, tmp_path)
+    assert handler.asked == [1_000_000]
+    assert done.read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == [SHA256]
+
+
+def test_a_server_without_ranges_starts_again(tmp_path):
+    partial_download(tmp_path, SHA256).write_bytes(CONTENT[:1_000_000])
+    with serving(dropping(ranges=False)) as address:
+        assert download([f"{address}/x.tar"], SHA256, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_server_that_only_ever_drops_leaves_the_part_for_later(tmp_path):
+    with serving(dropping(ranges=False, drops=99)) as address, pytest.raises(SnojoeError):
+        download([f"{address}/x.tar"], SHA256, tmp_path)
+    assert 0 < partial_download(tmp_path, SHA256).stat().st_size < len(CONTENT)
+
+
+@pytest.mark.parametrize("left", [b"of another file" * 1000, CONTENT + b"too long", CONTENT])
+def test_whatever_an_earlier_run_left_the_file_comes_out_right(tmp_path, left):
+    partial_download(tmp_path, SHA256).write_bytes(left)
+    with serving(dropping()) as address:
+        assert download([f"{address}/x.tar"], SHA256, tmp_path).read_bytes() == CONTENT
+
+
+def test_what_is_right_is_not_downloaded_again(tmp_path):
+    settings = {"url": ["http://127.0.0.1:9/x.tar"], "sha256": SHA256}
+    write_tar(tmp_path / "mine" / "ood.tar", {"a": b""})
+    write_folder(tmp_path / "raw", {"x.tar": CONTENT})
+    values = data(tmp_path, id=[settings])
+    fetch(values, tmp_path / "raw", tmp_path / "downloads")
+    assert (tmp_path / "raw" / "x.tar").read_bytes() == CONTENT
+
+
+def test_a_wrong_download_leaves_the_good_file(tmp_path, server):
+    served, address = server
+    write_tar(tmp_path / "mine" / "ood.tar", {"a": b""})
+    raw, downloads = tmp_path / "raw", tmp_path / "downloads"
+    remote = write_tar(served / "x.tar", {"a": b"good"})
+    url = {"url": [f"{address}/x.tar"], "sha256": checksum(remote)}
+    fetch(data(tmp_path, id=[url]), raw, downloads)
+    before = {path.name: path.read_bytes() for path in raw.iterdir()}
+    with pytest.raises(SnojoeError, match="no source could be downloaded"):
+        fetch(data(tmp_path, id=[url | {"sha256": "0" * 64}]), raw, downloads)
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
+
+
+def test_what_no_source_names_any_more_waits_and_comes_back(tmp_path, server):
+    served, address = server
+    write_tar(tmp_path / "mine" / "ood.tar", {"a": b""})
+    raw, downloads = tmp_path / "raw", tmp_path / "downloads"
+    remote = write_tar(served / "x.tar", {"a": b"x"})
+    with_url = data(tmp_path, id=[{"url": [f"{address}/x.tar"], "sha256": checksum(remote)}])
+    fetch(with_url, raw, downloads)
+    fetch(data(tmp_path), raw, downloads)
+    assert {path.name for path in raw.iterdir()} == {"digits.tar", "checksums.json"}
+    content = remote.read_bytes()
+    remote.unlink()
+    fetch(with_url, raw, downloads)
+    assert {path.name for path in raw.iterdir()} == {"x.tar", "checksums.json"}
+    assert (raw / "x.tar").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["digits.tar", "mine.tar"])
+def test_a_users_edit_of_raw_data_is_never_overwritten(tmp_path, name):
+    write_tar(tmp_path / "mine" / "ood.tar", {"a": b""})
+    raw, downloads = tmp_path / "raw", tmp_path / "downloads"
+    fetch(data(tmp_path), raw, downloads)
+    (raw / name).write_bytes(b"edited")
+    with pytest.raises(SnojoeError, match=rf"{name}: not as this program wrote it"):
+        fetch(data(tmp_path), raw, downloads)
+    assert (raw / name).read_bytes() == b"edited"
+
+
+def test_other_parameters_replace_what_the_program_made(tmp_path):
+    write_tar(tmp_path / "mine" / "ood.tar", {"a": b""})
+    raw, downloads = tmp_path / "raw", tmp_path / "downloads"
+    fetch(data(tmp_path), raw, downloads)
+    before = (raw / "digits.tar").read_bytes()
+    digits = {"size": 32, "train": 2, "val": 2, "test": 2, "ood": 2, "seed": 1}
+    fetch(data(tmp_path, digits=digits), raw, downloads)
+    assert (raw / "digits.tar").read_bytes() != before
+
+
+def test_a_missing_archive_comes_with_where_to_get_it(tmp_path):
+    settings = data(tmp_path, ood={"one": {"path": "absent.tar", "obtain": "ask the library"}})
+    with pytest.raises(SnojoeError, match=r"absent\.tar: no such archive.*\n  ask the library"):
+        fetch(settings, tmp_path / "raw", tmp_path / "downloads")
+
+
+def test_an_edit_of_the_weights_is_never_overwritten(tmp_path):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "w.pth")
+    target = tmp_path / "weights"
+    fetch_weights("resnet18", "w.pth", tmp_path, target)
+    (target / "weights.pth").write_bytes(b"edited")
+    with pytest.raises(SnojoeError, match=r"weights\.pth: not as this program wrote it"):
+        fetch_weights("resnet18", "w.pth", tmp_path, target)
+    assert (target / "weights.pth").read_bytes() == b"edited"
+
+
+def test_named_weights_are_downloaded_once(tmp_path, monkeypatch):
+    calls = []
+
+    def fake(arch, name, path):
+        calls.append(name)
+        path.write_bytes(name.encode())
+
+    monkeypatch.setattr("snojoe.data.fetch._download_torchvision_weights", fake)
+    for name in ("V1", "V1", "V2"):
+        fetch_weights("resnet18", name, tmp_path, tmp_path / "weights")
+    assert calls == ["V1", "V2"]
 
 
 def test_weights_from_the_users_folder(tmp_path):

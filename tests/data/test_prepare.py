@@ -33,6 +33,7 @@ def data(tmp_path, files=None, more=None, **changes):
         "image_size": 24,
         "difficult": True,
         "max_bad_share": 0.0,
+        "expected": None,
         "digits": {"size": 32, "train": 1, "val": 1, "test": 1, "ood": 1, "seed": 0},
     }
     return Data.model_validate(values | changes)
@@ -99,6 +100,20 @@ def test_an_empty_ood_set_is_named(tmp_path):
 def test_an_image_in_two_splits_is_named(tmp_path):
     files = voc_files(IMAGES, LISTS | {"val": ["c", "a"]})
     with pytest.raises(SnojoeError, match="VOC2012/a is in both train and val"):
+        run(tmp_path, data(tmp_path, files))
+
+
+def test_val_may_serve_as_the_test_set_by_choice(tmp_path):
+    splits = {"train": ["VOC2012/train"], "val": ["VOC2012/val"], "test": ["VOC2012/val"]}
+    prepared = run(tmp_path, data(tmp_path, splits=splits))
+    val, test = (next(Shards(prepared / split).batches(8)) for split in ("val", "test"))
+    np.testing.assert_array_equal(val.pixels, test.pixels)
+    assert json.loads((prepared / "report.json").read_text())["id_test_is_val"] is True
+
+
+def test_test_and_val_may_not_overlap_in_part(tmp_path):
+    files = voc_files(IMAGES, LISTS | {"test": ["c", "d"]})
+    with pytest.raises(SnojoeError, match="VOC2012/c is in both val and test"):
         run(tmp_path, data(tmp_path, files))
 
 

@@ -11,6 +11,7 @@ import gzip
 import os
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -71,6 +72,16 @@ class Archive(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._extents)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file, without reading it."""
+        return self._extents[name].size
+
+    def brought_twice(self) -> list[str]:
+        """Names in a folder that stand for two things: a tar and a folder, or two tars."""
+        paths = [path for path in self.path.rglob("*") if path.is_dir() or is_tar(path)]
+        names = Counter((path.parent / stem(path)).relative_to(self.path) for path in paths)
+        return sorted(name.as_posix() for name, count in names.items() if count > 1)
 
 
 def is_tar(path: Path) -> bool:

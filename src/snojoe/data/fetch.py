@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from snojoe.errors import SnojoeError
 from snojoe.files import atomic_folder, sha256, write_json
 from snojoe.params import Data, Source
+from snojoe.progress import progress
+from snojoe.text import in_bytes
 
+CHECKSUMS = "checksums.json"
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+_EMBEDDED = {"digits.tar", "novel_digits.tar", "photos.tar"}
+_CHUNK = 2**20
 
 
 def locate(source: Source, folder: Path, raw: Path) -> Path:
@@ -20,15 +30,19 @@ def locate(source: Source, folder: Path, raw: Path) -> Path:
 def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     """Make the embedded sets, check the user's archives, download the rest.
 
+    A file in ``raw`` that this program did not write, or that was edited since, stops everything:
+    it is the user's. ``raw/checksums.json`` tells the two apart.
+
     Parameters
     ----------
     data : Data
         The ``data`` section of the parameters.
     raw : Path
-        Folder for what is made or downloaded.
+        Folder for what is made or downloaded; what is already there and right is kept.
     downloads : Path
         Folder where finished downloads wait until all are there, so that a failure of one does
-        not cost the others.
+        not cost the others, and where those go that no source names any more. Files are named by
+        their checksum.
 
     Returns
     -------
@@ -38,72 +52,183 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     Raises
     ------
     SnojoeError
-        Listing every archive that is missing or has another checksum, before any download.
+        Listing every archive that is missing, edited, or has another checksum, before any
+        download.
     """
     folder = Path(data.folder)
     sources = [*data.id, *data.ood.values()]
-    wrong = []
-    for source in sources:
-        if source.path:
-            path = folder / source.path
-            if not path.exists():
-                wrong.append(f"{path}: no such archive or folder (data.folder is {folder})")
-            elif source.sha256 and path.is_file() and (found := sha256(path)) != source.sha256:
-                wrong.append(f"{path}: expected sha256 {source.sha256}; got {found}")
+    made = read_checksums(raw)
+    wanted = {source.sha256: source.filename for source in sources if source.url and source.sha256}
+    there = {path: sha256(path) for path in files_in(raw)}
+    wrong = [*_wrong_archives(sources, folder), *_edited(there, {*made, *wanted})]
     if wrong:
         raise SnojoeError("\n".join(wrong))
 
-    raw.mkdir(parents=True, exist_ok=True)
-    lines = []
-    if any(source.embedded for source in sources):
-        from snojoe.data.digits import write_digits
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=raw.parent, prefix=".scratch-") as scratch:
+        new = {}
+        if any(source.embedded for source in sources):
+            new = _make_embedded(data, Path(scratch))
+            wanted |= {sha256(path): name for name, path in new.items()}
+        for source in sources:
+            if source.url and source.sha256 and there.get(raw / source.filename) != source.sha256:
+                new[source.filename] = download(source.url, source.sha256, downloads)
 
-        d = data.digits
-        write_digits(
-            raw,
-            train=d.train,
-            val=d.val,
-            test=d.test,
-            ood=d.ood,
-            size=d.size,
-            seed=d.seed,
-        )
+        # Both old and new until all is in place: killed before, neither looks like a user's edit.
+        write_json(raw / CHECKSUMS, made | wanted)
+        for path, checksum in there.items():
+            if checksum not in wanted:
+                _retire(path, downloads / checksum)
+        for name, path in new.items():
+            shutil.move(path, raw / name)
+        write_json(raw / CHECKSUMS, dict(sorted(wanted.items())))
+
+    lines = []
     for source in sources:
-        if source.url:
-            finished = download(source.url, source.sha256 or "", downloads)
-            finished.replace(raw / source.filename)
         path = locate(source, folder, raw)
-        size = f"{path.stat().st_size / 1e6:,.1f} MB" if path.is_file() else "folder"
-        lines.append(f"{path}: {size}")
+        lines.append(f"{path}: {in_bytes(path.stat().st_size) if path.is_file() else 'folder'}")
     return lines
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """What this program put into a folder: names by checksum."""
+    path = folder / CHECKSUMS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Every file that is not hidden, the list of checksums left out."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in paths if path.name != CHECKSUMS and not path.name.startswith(".")]
+
+
+def _wrong_archives(sources: Sequence[Source], folder: Path) -> Iterator[str]:
+    for source in sources:
+        if not source.path:
+            continue
+        path = folder / source.path
+        if not path.exists():
+            where = f"\n  {source.obtain}" if source.obtain else ""
+            yield f"{path}: no such archive or folder (data.folder is {folder}){where}"
+        elif source.sha256 and path.is_file() and (found := sha256(path)) != source.sha256:
+            yield f"{path}: expected sha256 {source.sha256}; got {found}"
+
+
+def _edited(there: Mapping[Path, str], known: Container[str]) -> list[str]:
+    return [
+        f"{path}: not as this program wrote it. To use it, move it to data.folder and name it by "
+        f"path; to drop it, delete it"
+        for path, checksum in there.items()
+        if checksum not in known
+    ]
+
+
+def _retire(path: Path, download: Path) -> None:
+    """Remove what can be made again, keep what was downloaded."""
+    if path.name in _EMBEDDED:
+        path.unlink()
+    else:
+        download.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, download)
+
+
+def _make_embedded(data: Data, scratch: Path) -> dict[str, Path]:
+    from snojoe.data.digits import write_digits
+
+    d = data.digits
+    write_digits(
+        scratch, train=d.train, val=d.val, test=d.test, ood=d.ood, size=d.size, seed=d.seed
+    )
+    names = {source.filename for source in (*data.id, *data.ood.values()) if source.embedded}
+    return {name: scratch / name for name in sorted(names)}
 
 
 def download(addresses: list[str], checksum: str, folder: Path) -> Path:
     """Fetch a file from the first address that serves it with the right checksum.
 
+    What a broken connection leaves is continued, by the next address or the next run.
+
+    Returns
+    -------
+    Path
+        ``folder/<checksum>``.
+
     Raises
     ------
     SnojoeError
-        If none does; the message says why for each.
+        If no address serves it; the message says why for each.
     """
     import pooch
     import requests
 
+    partial = partial_download(folder, checksum)
+
+    def retrieve(address: str) -> Path:
+        continued = partial.exists()
+        try:
+            return Path(
+                pooch.retrieve(
+                    address,
+                    known_hash=f"sha256:{checksum}",
+                    path=folder,
+                    fname=checksum,
+                    downloader=partial_downloader(partial),
+                )
+            )
+        except ValueError:  # another checksum
+            if continued:
+                return retrieve(address)
+            raise
+
     failures = []
     for address in addresses:
         try:
-            done = pooch.retrieve(
-                address,
-                known_hash=f"sha256:{checksum}",
-                path=folder,
-                fname=Path(address).name,
-                downloader=pooch.HTTPDownloader(progressbar=True, timeout=60),
-            )
+            return retrieve(address)
         except (requests.RequestException, OSError, ValueError) as error:
             failures.append(f"{address}: {error}")
-        else:
-            return Path(done)
     raise SnojoeError("no source could be downloaded\n  " + "\n  ".join(failures))
+
+
+def partial_download(folder: Path, checksum: str) -> Path:
+    """Where the part of a download is that has arrived."""
+    return folder / f"{checksum}.part"
+
+
+def partial_downloader(partial: Path) -> Callable[[str, str, Any], None]:
+    """A downloader for pooch, which cannot resume: it collects the file in ``partial``.
+
+    A connection that breaks is opened again for as long as each one brings something.
+    """
+    import requests
+
+    def fetch_rest(address: str) -> None:
+        start = partial.stat().st_size if partial.exists() else 0
+        headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity"}
+        with requests.get(address, headers=headers, stream=True, timeout=(15, 60)) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # nothing is left to fetch
+            response.raise_for_status()
+            continued = response.status_code == requests.codes.partial_content
+            chunks = -(-int(response.headers.get("Content-Length", 0)) // _CHUNK) or None
+            with partial.open("ab" if continued else "wb") as file:
+                for chunk in progress(
+                    response.iter_content(_CHUNK), chunks, Path(address).name, "MiB"
+                ):
+                    file.write(chunk)
+
+    def downloader(address: str, target: str, _: Any) -> None:
+        while True:
+            before = partial.stat().st_size if partial.exists() else 0
+            try:
+                fetch_rest(address)
+            except requests.RequestException:
+                if not partial.exists() or partial.stat().st_size <= before:
+                    raise
+            else:
+                partial.replace(target)
+                return
+
+    return downloader
 
 
 def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) -> str:
@@ -119,6 +244,7 @@ def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) ->
         The user's archives.
     target : Path
         Folder to create or replace; always holds ``source.json``, which says what was asked for.
+        A torchvision file that is there is kept.
 
     Returns
     -------
@@ -128,13 +254,22 @@ def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) ->
     Raises
     ------
     SnojoeError
-        If there is no such file or name, or its checksum is wrong.
+        If there is no such file or name, its checksum is wrong, or ``target`` was edited.
     """
+    asked = {"arch": arch, "weights": weights}
+    there = {path: sha256(path) for path in files_in(target) if path.name != "source.json"}
+    if edited := _edited(there, read_checksums(target)):
+        raise SnojoeError("\n".join(edited))
+    suffix = Path(weights or "").suffix
+    kept = target / "source.json"
+    named = there and suffix not in WEIGHTS_SUFFIXES
+    if named and json.loads(kept.read_text(encoding="utf-8")) == asked:
+        return f"{target}: {weights}"
+
     with atomic_folder(target) as temporary:
-        write_json(temporary / "source.json", {"arch": arch, "weights": weights})
+        write_json(temporary / "source.json", asked)
         if weights is None:
             return f"{target}: none, the trunk starts from random weights"
-        suffix = Path(weights).suffix
         if suffix in WEIGHTS_SUFFIXES:
             source = folder / weights
             if not source.is_file():
@@ -142,6 +277,8 @@ def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) ->
             shutil.copyfile(source, temporary / f"weights{suffix}")
         else:
             _download_torchvision_weights(arch, weights, temporary / "weights.pth")
+        made = {sha256(path): path.name for path in temporary.glob("weights.*")}
+        write_json(temporary / CHECKSUMS, made)
     return f"{target}: {weights}"
 
 

@@ -8,6 +8,10 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+# Statistics of ImageNet, which every torchvision backbone expects.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 

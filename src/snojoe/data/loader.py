@@ -12,12 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
-from snojoe.data.images import decode
+from snojoe.data.images import MEAN, STD, decode
 from snojoe.data.shards import Shards
 from snojoe.errors import SnojoeError
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 # Decoded training images are kept where they fit into this many bytes.
 _DECODED_BYTES = 256 * 2**20
@@ -38,8 +35,8 @@ class TrainTransform:
     size : int
         Edge of the crop after resizing.
     scale : (float, float)
-        Area of the crop as a share of the image's; the protocol has (0.5, 2.0), whose upper half
-        falls back to the whole image.
+        Area of the crop as a share of the image's. The protocol has (0.5, 2.0): what does not fit
+        is drawn again, and after ten draws the whole image is taken (14% of the crops at 4:3).
     flip : float
         Probability of a horizontal flip.
     """

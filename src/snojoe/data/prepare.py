@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from snojoe.data.archives import Archive
+from snojoe.data.expected import check, describe
 from snojoe.data.images import ImageError, decode, is_image, resize
 from snojoe.data.shards import Content, Row, write_shards
 from snojoe.data.voc import Example, VOCDevkit
@@ -50,39 +51,35 @@ def prepare(
     Raises
     ------
     SnojoeError
-        Naming the archive, list, annotation, class or set that is wrong.
+        Naming the archive, list, annotation, class or set that is wrong, or with a table of what
+        differs from ``data.expected``.
     """
     with (
         tempfile.TemporaryDirectory(dir=_ensure(target.parent), prefix=".scratch-") as scratch,
         atomic_folder(target) as folder,
     ):
         # Every archive and list is read before the first image is decoded.
-        archives = [Archive(locate(source), Path(scratch)) for source in data.id]
-        devkit = VOCDevkit(archives, difficult=data.difficult)
-        lists = data.splits
-        splits = {
-            "train": devkit.examples(lists.train),
-            "val": devkit.examples(lists.val),
-            "test": devkit.examples(lists.test, labelled=False),
-        }
-        _check_disjoint(splits)
-        ood = {
-            name: _images_of(name, Archive(locate(source), Path(scratch)))
-            for name, source in data.ood.items()
-        }
+        sets = _read(data, locate, Path(scratch))
+        for name, groups in sets.identical.items():
+            if groups:
+                say(f"{name}: identical images: {describe(groups)}")
 
-        write_json(folder / "classes.json", devkit.classes)
+        write_json(folder / "classes.json", sets.classes)
         writer = _Writer(data, folder, say)
-        report = {
+        report: dict[str, Any] = {
             "id": {
                 split: {
-                    "lists": getattr(lists, split),
+                    "lists": getattr(data.splits, split),
                     **writer.write(split, examples),
-                    "positives": _positives(devkit.classes, examples),
+                    "positives": _positives(sets.classes, examples),
                 }
-                for split, examples in splits.items()
+                for split, examples in sets.splits.items()
             },
-            "ood": {name: writer.write(f"ood/{name}", found) for name, found in ood.items()},
+            "id_test_is_val": data.test_is_val,
+            "ood": {
+                name: {**writer.write(f"ood/{name}", found), "identical": sets.identical[name]}
+                for name, found in sets.ood.items()
+            },
         }
         write_json(folder / "report.json", report)
         for split in ("train", "val"):
@@ -90,6 +87,31 @@ def prepare(
             if empty := [name for name, count in counts.items() if not count]:
                 why = "nothing can be learnt of it" if split == "train" else "its AP is undefined"
                 say(f"{split}: no image is positive for {', '.join(empty)}: {why}")
+
+
+class _Sets(NamedTuple):
+    classes: list[str]
+    splits: dict[str, list[Example]]
+    ood: dict[str, list[Example]]
+    identical: dict[str, list[list[str]]]
+
+
+def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
+    """Names, places and labels of all images, checked."""
+    archives = [Archive(locate(source), scratch) for source in data.id]
+    devkit = VOCDevkit(archives, difficult=data.difficult)
+    splits = {
+        "train": devkit.examples(data.splits.train),
+        "val": devkit.examples(data.splits.val),
+        "test": devkit.examples(data.splits.test, labelled=False),
+    }
+    _check_disjoint(splits, data.test_is_val)
+    ood = {
+        name: _images_of(name, Archive(locate(source), scratch))
+        for name, source in data.ood.items()
+    }
+    identical = check(data, _positives(devkit.classes, splits["train"]), splits, ood)
+    return _Sets(devkit.classes, splits, ood, identical)
 
 
 class _Writer:
@@ -157,9 +179,11 @@ def _images_of(name: str, archive: Archive) -> list[Example]:
     return found
 
 
-def _check_disjoint(splits: dict[str, list[Example]]) -> None:
+def _check_disjoint(splits: dict[str, list[Example]], test_is_val: bool) -> None:
     seen: dict[str, str] = {}
     for split, examples in splits.items():
+        if split == "test" and test_is_val:
+            continue
         for example in examples:
             if (other := seen.setdefault(example.id, split)) != split:
                 raise SnojoeError(f"data.splits: {example.id} is in both {other} and {split}")

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from snojoe.errors import SnojoeError
 
@@ -131,6 +132,17 @@ class Shards:
                     yield self._batch(records)
             except (pa.ArrowException, OSError) as error:
                 raise SnojoeError(f"{path}: damaged shard ({error})") from None
+
+    def pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Pixels of the given rows, which ascend: (n, H, W, 3)."""
+        parts = []
+        start = 0
+        for batch in self.batches(ROWS_PER_GROUP):
+            end = start + len(batch.ids)
+            inside = rows[(rows >= start) & (rows < end)]
+            parts.append(batch.pixels[inside - start])
+            start = end
+        return np.concatenate(parts)
 
     def _batch(self, records: pa.RecordBatch) -> Batch:
         side = self.image_size

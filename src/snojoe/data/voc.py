@@ -86,8 +86,9 @@ class VOCDevkit:
         lists : iterable of str
             Such as ``["VOC2012/train", "VOC2007/trainval"]``.
         labelled : bool
-            Whether every image needs its annotation. If not, lists without any annotation give
-            examples without labels, as VOC2012 test has none.
+            Whether every image needs its annotation. If not, a missing one leaves all examples
+            without labels: VOC2012's test archive annotates some images, with some of their
+            objects.
 
         Raises
         ------
@@ -106,11 +107,13 @@ class VOCDevkit:
 
         objects = {image_id: self._objects(image_id) for _, image_id in ids}
         unannotated = [image_id for image_id, names in objects.items() if names is None]
-        if unannotated and (labelled or len(unannotated) < len(ids)):
+        if unannotated and labelled:
             raise SnojoeError(
                 f"{' + '.join(lists)}: {len(unannotated)} of {len(ids)} images have no "
                 f"annotation, such as {_inside(unannotated[0], 'Annotations')}.xml"
             )
+        if unannotated:
+            objects = dict.fromkeys(objects)
         if not self.classes:
             self.classes = sorted({n for names in objects.values() for n in names or ()})
         column = {name: i for i, name in enumerate(self.classes)}

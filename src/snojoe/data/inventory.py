@@ -1,0 +1,121 @@
+"""What is there of the data, what is missing, how large it is and where to get it."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+from snojoe.data.archives import stem
+from snojoe.data.fetch import WEIGHTS_SUFFIXES, locate, partial_download
+from snojoe.params import Data, Params, Source
+from snojoe.text import aligned, in_bytes
+
+
+class Item(NamedTuple):
+    """A row of the table; ``obtain`` says what the user has to do, if anything."""
+
+    set: str
+    archive: str
+    state: str
+    size: int | None
+    obtain: str = ""
+
+
+def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
+    """The state of every archive, without reading one.
+
+    Parameters
+    ----------
+    params : Params
+    raw, downloads : Path
+        As for ``snojoe.data.fetch.fetch``.
+
+    Returns
+    -------
+    text : str
+        A table, and what the user has to bring.
+    complete : bool
+        Whether nothing is left for the user to bring.
+    """
+    data = params.data
+    named = [*(("id", s) for s in data.id), *((f"ood {n}", s) for n, s in data.ood.items())]
+    items = [_item(role, source, data, raw, downloads) for role, source in named]
+    items += [_weights(params)]
+    rows = [("set", "archive", "state", "size")]
+    rows += [(i.set, i.archive, i.state, in_bytes(i.size) if i.size else "") for i in items]
+    lines = [aligned(rows), ""]
+
+    for item in items:
+        if item.obtain:
+            note = f"{item.archive}: {item.obtain}"
+            lines += textwrap.wrap(note, 98, subsequent_indent="  ", break_on_hyphens=False)
+    to_download = sum(i.size or 0 for i in items if i.state.startswith("download"))
+    if to_download:
+        lines.append(f"the download stage will fetch {in_bytes(to_download)}")
+    if data.expected:
+        images = sum(n for name, n in data.expected.images.items() if name != "train")
+        pixels = images * 3 * data.image_size**2
+        lines.append(
+            f"preprocess will store {in_bytes(pixels)} of pixels and the train images as they are"
+        )
+    lines.append(f"free here: {in_bytes(shutil.disk_usage(Path.cwd()).free)}")
+    return "\n".join(lines), not any(i.obtain for i in items)
+
+
+def _item(role: str, source: Source, data: Data, raw: Path, downloads: Path) -> Item:
+    path = locate(source, Path(data.folder), raw)
+    if source.embedded:
+        return Item(role, str(path), "made here", _size(path))
+    if source.url:
+        return _downloaded(role, source, path, downloads)
+    if not path.exists():
+        obtain = source.obtain or "put it there, or correct data.folder or path"
+        return Item(role, str(path), "MISSING", source.size, obtain)
+    missing = _missing_classes(source, path)
+    if missing:
+        state = f"{len(missing)} of {len(source.classes or ())} classes MISSING"
+        obtain = f"missing {', '.join(missing)}"
+        return Item(role, str(path), state, _size(path), f"{obtain}; {source.obtain or ''}")
+    return Item(role, str(path), "there", _size(path))
+
+
+def _downloaded(role: str, source: Source, path: Path, downloads: Path) -> Item:
+    checksum = source.sha256 or ""
+    finished = downloads / checksum
+    partial = partial_download(downloads, checksum)
+    if path.exists():
+        return Item(role, str(path), "there", _size(path))
+    if finished.exists():
+        return Item(role, str(path), "there, waiting for the others", _size(finished))
+    if partial.exists():
+        state = f"download, {in_bytes(partial.stat().st_size)} has arrived"
+        return Item(role, str(path), state, source.size)
+    return Item(role, str(path), "download", source.size)
+
+
+def _weights(params: Params) -> Item:
+    weights = params.model.weights
+    if weights is None:
+        return Item("weights", "none", "random start", None)
+    if Path(weights).suffix not in WEIGHTS_SUFFIXES:
+        return Item("weights", f"{params.model.arch} {weights}", "from torchvision", None)
+    path = Path(params.data.folder) / weights
+    if path.is_file():
+        return Item("weights", str(path), "there", _size(path))
+    return Item("weights", str(path), "MISSING", None, "put it there, or correct model.weights")
+
+
+def _missing_classes(source: Source, path: Path) -> list[str]:
+    """Classes of a folder that is there; what is inside a tar is for preprocess to see."""
+    if not source.classes or not path.is_dir():
+        return []
+    there = {stem(entry) for entry in path.rglob("*")}
+    return [name for name in source.classes if name not in there]
+
+
+def _size(path: Path) -> int | None:
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    return path.stat().st_size if path.exists() else None
