@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from _run import MODELS, OUTPUTS, PREPARED, run
+from _run import MODELS
 
 from snojoe.params import Params
 
+if TYPE_CHECKING:
+    from snojoe.models import Classifier
 
-def main(kind: str, sets_of: Callable[[Params], list[str]]) -> None:
-    parser = argparse.ArgumentParser(description=f"Outputs of all models of a depth, {kind} sets.")
-    parser.add_argument("--sn-layers", type=int, required=True)
-    sn_layers = parser.parse_args().sn_layers
-    run(lambda params: infer(params, sn_layers, kind, sets_of(params)))
+Sets = Mapping[str, Path]
+"""Name of a set -> folder of its shards."""
 
 
-def infer(params: Params, sn_layers: int, kind: str, sets: list[str]) -> None:
-    from snojoe.data.shards import Shards
-    from snojoe.files import atomic_folder
-    from snojoe.inference import write_outputs
+def load_models(params: Params, sn_layers: int) -> list[Classifier]:
+    """The models of a depth, in the order of the seeds."""
     from snojoe.models import load_model
 
-    name = f"sn{sn_layers}"
-    models = [load_model(MODELS / name / f"seed{seed}")[0] for seed in params.seeds]
-    with atomic_folder(OUTPUTS / name / kind) as folder:
-        for each in sets:
-            shards = Shards(PREPARED / (each if kind == "id" else f"ood/{each}"))
-            targets = [folder / f"seed{seed}" / each for seed in params.seeds]
-            write_outputs(models, shards, targets, batch_size=params.infer.batch_size)
-            print(f"{name} {each}: {len(shards):,} images, {len(models)} models")
+    return [load_model(MODELS / f"sn{sn_layers}" / f"seed{seed}")[0] for seed in params.seeds]
+
+
+def write_clean(params: Params, models: list[Classifier], folder: Path, sets: Sets) -> None:
+    """What the models say of the images themselves, into ``folder/seed<S>/<set>``."""
+    from snojoe.data.shards import Shards
+    from snojoe.inference import write_outputs
+
+    for name, shards in sets.items():
+        targets = [folder / f"seed{seed}" / name for seed in params.seeds]
+        write_outputs(models, Shards(shards), targets, batch_size=params.infer.batch_size)
+        print(f"{name}: {len(Shards(shards)):,} images, {len(models)} models")
+
+
+def write_noisy(
+    params: Params, models: list[Classifier], folder: Path, sets: Sets, *, tuned: Path
+) -> None:
+    """What ODIN and Mahalanobis are to read of the images, with the noise that `tuned` chose."""
+    from snojoe.data.shards import Shards
+    from snojoe.perturbation import write_noisy_outputs
+    from snojoe.tuning import chosen_noises
+
+    noises = [chosen_noises(tuned / f"seed{seed}") for seed in params.seeds]
+    for name, shards in sets.items():
+        targets = [folder / f"seed{seed}" / name for seed in params.seeds]
+        write_noisy_outputs(
+            models, noises, Shards(shards), targets, batch_size=params.infer.batch_size
+        )

@@ -10,12 +10,15 @@ from snojoe.files import write_json
 from snojoe.paper import TABLE_3, paper_set
 from snojoe.params import Params
 from snojoe.plots import plot_ablation
-from snojoe.tables import ablation_tree, table3_markdown
+from snojoe.tables import ablation_series, ablation_tree, id_test_note, table3_markdown
 
 
 def ablate(params: Params) -> None:
     experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
-    table3 = depth_grid(experiment, params.ablation.sn_layers)
+    grid = depth_grid(experiment, params.ablation.sn_layers)
+    table3 = grid.metrics()
+    rows = {row.sn_layers: row for row in grid.id}
+    bootstraps = grid.bootstrap(rows, params.score.resamples)
     METRICS.mkdir(exist_ok=True)
     table3.round(4).to_csv(METRICS / "table3.csv", index=False)
     write_json(METRICS / "ablation.json", ablation_tree(table3))
@@ -24,15 +27,14 @@ def ablate(params: Params) -> None:
     classes = read_classes(PREPARED)
     known = {name: paper_set(name, report, classes) for name in params.data.ood}
     figures = {name: TABLE_3[paper] for name, paper in known.items() if paper}
-    text = table3_markdown(table3, figures)
+    text = table3_markdown(table3, bootstraps, figures) + id_test_note(report)
     (METRICS / "table3.md").write_text(text, encoding="utf-8")
     print(f"\nTable 3\n\n{text}")
 
     PLOTS.mkdir(exist_ok=True)
-    plot_ablation(PLOTS / "ablation.png", table3)
-    columns = ["ood_set", "sn_layers"]
-    means = table3.groupby(columns, as_index=False)[["fpr95", "auroc", "aupr"]].mean()
-    means.round(4).to_csv(PLOTS / "ablation.csv", index=False)
+    series = ablation_series(table3, bootstraps)
+    plot_ablation(PLOTS / "ablation.png", table3, series)
+    series.round(4).to_csv(PLOTS / "ablation.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,42 @@
 """Logits, features and hidden layer of train, val and test, for every seed of a depth."""
 
-from _infer import main
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from _infer import load_models, write_clean, write_noisy
+from _run import OUTPUTS, PREPARED, run
+
+from snojoe.files import atomic_folder, write_json
+from snojoe.params import Params
+
+if TYPE_CHECKING:
+    from snojoe.models import Classifier
+
+
+def infer(params: Params, sn_layers: int) -> None:
+    models = load_models(params, sn_layers)
+    sets = {split: PREPARED / split for split in ("train", "val", "test")}
+    with atomic_folder(OUTPUTS / f"sn{sn_layers}" / "id") as folder:
+        write_clean(params, models, folder, sets)
+        if params.infer.tune:
+            tune_all(params, models, folder)
+            write_noisy(params, models, folder, {"test": sets["test"]}, tuned=folder)
+
+
+def tune_all(params: Params, models: list[Classifier], folder: Path) -> None:
+    """Choose the noise of ODIN and Mahalanobis for each model, without any OOD image."""
+    from snojoe.data.shards import Shards
+    from snojoe.tuning import fit_mahalanobis, tune, tuning_images
+
+    images = tuning_images(Shards(PREPARED / "val"))
+    for model, seed in zip(models, params.seeds, strict=True):
+        detector = fit_mahalanobis(folder / f"seed{seed}")
+        tuning = tune(model, detector, images, batch_size=params.infer.batch_size)
+        write_json(folder / f"seed{seed}" / "tuning.json", tuning)
+        print(f"seed {seed}, tuned on {len(images):,} val images: {tuning}")
+
 
 if __name__ == "__main__":
-    main("id", lambda params: ["train", "val", "test"])
+    run(infer, "sn-layers")

@@ -1,26 +1,50 @@
 """Table 2: every score against every OOD set, on the control and on the SN model."""
 
 import json
+from typing import Any
 
 import pandas as pd
 from _run import METRICS, MODELS, OUTPUTS, PLOTS, PREPARED, run
 
 from snojoe.data.prepare import read_classes
+from snojoe.data.shards import Shards
 from snojoe.detectors import JointEnergy
+from snojoe.distances import distance_ratios, set_distances, spaced_rows
 from snojoe.evaluation import Experiment, classifier_metrics, score_grid
 from snojoe.files import write_json
 from snojoe.paper import TABLE_2, paper_set
 from snojoe.params import Params
-from snojoe.plots import plot_histograms, plot_pr, plot_roc, plot_training
+from snojoe.plots import (
+    plot_distances,
+    plot_histograms,
+    plot_pr,
+    plot_roc,
+    plot_sigmas,
+    plot_training,
+)
 from snojoe.series import pr_series, roc_series
-from snojoe.tables import scores_tree, summary_tree, table2_markdown
+from snojoe.tables import (
+    compare,
+    full_table2_markdown,
+    id_test_note,
+    paper_rows,
+    scores_tree,
+    statistics_tree,
+    summary_tree,
+    table2_markdown,
+    tuning_markdown,
+)
+
+IMAGES_FOR_DISTANCES = 400
 
 
 def score(params: Params) -> None:
     depth = params.sn_layers
     experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
 
-    table2 = score_grid(experiment, depth)
+    grid = score_grid(experiment, depth)
+    table2 = grid.metrics()
+    bootstraps = grid.bootstrap(paper_rows(depth), params.score.resamples)
     classifier = {
         "control": classifier_metrics(experiment, 0),
         "sn": classifier_metrics(experiment, depth),
@@ -29,6 +53,7 @@ def score(params: Params) -> None:
     weights = experiment.config(depth, params.seeds[0])["normalized_weights"]
     METRICS.mkdir(exist_ok=True)
     table2.round(4).to_csv(METRICS / "table2.csv", index=False)
+    (METRICS / "table2_full.md").write_text(full_table2_markdown(table2), encoding="utf-8")
     write_json(METRICS / "scores.json", scores)
     write_json(METRICS / "summary.json", summary_tree(scores, depth, weights))
 
@@ -36,10 +61,16 @@ def score(params: Params) -> None:
     classes = read_classes(PREPARED)
     known = {name: paper_set(name, report, classes) for name in params.data.ood}
     figures = {name: TABLE_2[paper] for name, paper in known.items() if paper}
-    text = table2_markdown(table2, figures)
+    tuning = tuning_by_model(experiment, depth)
+    images = grid.images()
+    tree = statistics_tree(bootstraps, compare(table2, bootstraps), images, tuning)
+    write_json(METRICS / "statistics.json", tree)
+    text = table2_markdown(table2, bootstraps, images, figures)
+    text += f"\n{tuning_markdown(tuning)}{id_test_note(report)}"
     (METRICS / "table2.md").write_text(text, encoding="utf-8")
 
     draw(experiment, depth)
+    understand(experiment, depth)
     print(f"\nTable 2, sn_layers = {depth}\n\n{text}")
     for model, frame in classifier.items():
         print(
@@ -47,6 +78,15 @@ def score(params: Params) -> None:
             f"{len(classes)} classes; the val threshold accepts {frame.accepted.mean():.2f}% "
             f"of the ID test set"
         )
+
+
+def tuning_by_model(experiment: Experiment, depth: int) -> dict[str, dict[str, Any]]:
+    """What tuning chose, by model and seed; a model of which nothing was tuned is left out."""
+    tuning = {
+        model: {str(seed): experiment.tuning(layers, seed) for seed in experiment.seeds}
+        for model, layers in {"control": 0, "sn": depth}.items()
+    }
+    return {model: by_seed for model, by_seed in tuning.items() if any(by_seed.values())}
 
 
 def draw(experiment: Experiment, depth: int) -> None:
@@ -99,6 +139,39 @@ def draw(experiment: Experiment, depth: int) -> None:
     columns = ["train_loss", "val_loss", "val_map"]
     mean_history = history.groupby(["model", "epoch"], as_index=False)[columns].mean()
     mean_history.round(5).to_csv(PLOTS / "training.csv", index=False)
+
+
+def understand(experiment: Experiment, depth: int) -> None:
+    """What SN did to the weights, and whether distances are preserved (eq. 14)."""
+    depths = {"control": 0, "sn": depth}
+    first = experiment.seeds[0]
+    sigmas = experiment.sigmas(depths)
+    plot_sigmas(PLOTS / "sigma.png", sigmas[sigmas["seed"] == first])
+    ends = sigmas[sigmas["epoch"].isin([0, sigmas["epoch"].max()])]
+    keys = ["model", "weight", "layer", "normalized", "epoch"]
+    means = ends.groupby(keys, as_index=False, sort=False)[["sigma", "raw_sigma"]].mean()
+    means.round(5).to_csv(PLOTS / "sigma.csv", index=False)
+
+    rows, pixels = {}, {}
+    for name in ("id", *experiment.ood_sets):
+        shards = Shards(PREPARED / ("test" if name == "id" else f"ood/{name}"))
+        rows[name] = spaced_rows(len(shards), IMAGES_FOR_DISTANCES)
+        pixels[name] = shards.pixels(rows[name])
+    frames = []
+    for model, layers in depths.items():
+        for seed in experiment.seeds:
+            features = {
+                name: (
+                    experiment.id(layers, seed, "test")
+                    if name == "id"
+                    else experiment.ood(layers, seed, name)
+                ).features[chosen]
+                for name, chosen in rows.items()
+            }
+            frames.append(set_distances(pixels, features).assign(model=model, seed=seed))
+    distances = pd.concat(frames, ignore_index=True)
+    plot_distances(PLOTS / "distances.png", distances[distances["seed"] == first])
+    distance_ratios(distances).round(5).to_csv(METRICS / "distances.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,14 @@ from snojoe.files import atomic_file, atomic_folder, sha256, write_json
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "a.txt"
-    with pytest.raises(RuntimeError), atomic_file(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_halfway():
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert list(path.parent.iterdir()) == []
     with atomic_file(path) as temporary:
         temporary.write_text("whole")
@@ -21,9 +26,14 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").write_text("")
-    with pytest.raises(RuntimeError), atomic_folder(path) as temporary:
-        (temporary / "new").write_text("")
-        raise RuntimeError
+
+    def fail_halfway():
+        with atomic_folder(path) as temporary:
+            (temporary / "new").write_text("")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "old"]
     with atomic_folder(path) as temporary:
         (temporary / "new").write_text("")

@@ -56,6 +56,40 @@ def table3(sets, seeds, depths=(0, 7, 8, 9)):
     return pd.DataFrame(values, index, ["fpr95", "auroc", "aupr"]).reset_index()
 
 
+def intervals(frame):
+    means = frame.groupby(["ood_set", "sn_layers"], as_index=False)[
+        ["fpr95", "auroc", "aupr"]
+    ].mean()
+    for metric in ("fpr95", "auroc", "aupr"):
+        means[f"{metric}_low"], means[f"{metric}_high"] = means[metric] - 2, means[metric] + 1
+    return means
+
+
+def sigmas(weights):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            **{"model": model, "epoch": epoch, "weight": f"w{i}"},
+            **{"sigma": rng.gamma(4), "normalized": model == "sn"},
+        }
+        for model in plots.MODELS
+        for epoch in (0, 4)
+        for i in range(weights)
+    )
+
+
+def distances(sets):
+    rng = np.random.default_rng(0)
+    frames = [
+        pd.DataFrame({"input": rng.gamma(9, 1, 60), "feature": rng.gamma(9, 1, 60)}).assign(
+            model=model, pair=pair
+        )
+        for model in plots.MODELS
+        for pair in ("id", *sets)
+    ]
+    return pd.concat(frames)
+
+
 def pictures(sets, seeds):
     """Every kind of picture, as a function of the path alone."""
     id_scores, ood_scores = scores(sets)
@@ -74,7 +108,13 @@ def pictures(sets, seeds):
             chance=dict.fromkeys(sets, 90 / 160),
         ),
         "training": partial(plots.plot_training, history=history(seeds=seeds)),
-        "ablation": partial(plots.plot_ablation, table3=table3(sets, seeds)),
+        "ablation": partial(
+            plots.plot_ablation,
+            table3=table3(sets, seeds),
+            intervals=intervals(table3(sets, seeds)),
+        ),
+        "sigmas": partial(plots.plot_sigmas, sigmas=sigmas(weights=14 * seeds)),
+        "distances": partial(plots.plot_distances, distances=distances(sets)),
     }
 
 
@@ -145,7 +185,9 @@ def test_training_of_any_depths(tmp_path, depths, epochs):
 
 def test_ablation_where_one_depth_lacks_a_seed(tmp_path):
     table = table3(TWO_SETS, 2)
-    plots.plot_ablation(tmp_path / "ablation.png", table.drop(index=table.index[-1]))
+    plots.plot_ablation(
+        tmp_path / "ablation.png", table.drop(index=table.index[-1]), intervals(table)
+    )
     assert_sane(tmp_path / "ablation.png")
 
 

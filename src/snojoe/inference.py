@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
+from torch import Tensor
 
 from snojoe.data.loader import normalise
-from snojoe.data.shards import Shards
+from snojoe.data.shards import Batch, Shards
 from snojoe.models import Classifier
 from snojoe.progress import progress
 
@@ -37,7 +38,6 @@ def predict_logits(
     return np.concatenate(logits), np.concatenate(known) if known else None
 
 
-@torch.inference_mode()
 def write_outputs(
     models: Sequence[Classifier], shards: Shards, targets: Sequence[Path], *, batch_size: int
 ) -> None:
@@ -47,32 +47,15 @@ def write_outputs(
     (n, 1000), float32, ``ids.npy`` (n,) and, where the images are labelled, ``labels.npy`` (n, K)
     uint8. Memory does not grow with the number of images.
     """
-    device = default_device()
-    for model in models:
-        model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    arrays: list[dict[str, np.memmap]] = [{} for _ in models]
-    for target in targets:
-        target.mkdir(parents=True, exist_ok=True)
     ids: list[str] = []
     labels: list[np.ndarray] = []
-    total = len(shards)
-    bar = progress(
-        shards.batches(batch_size),
-        total=-(-total // batch_size),
-        desc=shards.folder.name,
-        unit="batch",
-    )
-    for batch in bar:
-        images = normalise(torch.from_numpy(batch.pixels).to(device))
-        rows = slice(len(ids), len(ids) + len(batch.ids))
-        for model, files, target in zip(models, arrays, targets, strict=True):
-            for name, values in model.outputs(images)._asdict().items():
-                if name not in files:
-                    shape = (total, values.shape[1])
-                    files[name] = open_memmap(
-                        target / f"{name}.npy", mode="w+", dtype=np.float32, shape=shape
-                    )
-                files[name][rows] = values.float().cpu().numpy()
+    files = [OutputFiles(target, len(shards)) for target in targets]
+    for images, batch in images_on_device(models, shards, batch_size):
+        for model, arrays in zip(models, files, strict=True):
+            with torch.inference_mode():
+                outputs = model.outputs(images)
+            for name, values in outputs._asdict().items():
+                arrays.write(name, values, start=len(ids))
         ids += batch.ids
         if batch.labels is not None:
             labels.append(batch.labels)
@@ -80,3 +63,33 @@ def write_outputs(
         np.save(target / "ids.npy", np.array(ids))
         if labels:
             np.save(target / "labels.npy", np.concatenate(labels))
+
+
+def images_on_device(
+    models: Sequence[Classifier], shards: Shards, batch_size: int
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Put the models on the device, in eval mode, and stream normalised images."""
+    device = default_device()
+    for model in models:
+        model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = -(-len(shards) // batch_size)
+    for batch in progress(
+        shards.batches(batch_size), total=batches, desc=shards.folder.name, unit="batch"
+    ):
+        yield normalise(torch.from_numpy(batch.pixels).to(device)), batch
+
+
+class OutputFiles:
+    """Arrays on disk, one row for each image, in a folder that is made."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.rows = folder, rows
+        self.files: dict[str, np.memmap] = {}
+
+    def write(self, name: str, values: Tensor, *, start: int) -> None:
+        """Write rows of float32 from `start` on; the first call makes the file."""
+        if name not in self.files:
+            path, shape = self.folder / f"{name}.npy", (self.rows, values.shape[1])
+            self.files[name] = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        self.files[name][start : start + len(values)] = values.float().cpu().numpy()

@@ -69,8 +69,11 @@ class LinearHead:
         return np.asarray(hidden, np.float64) @ self.weight.T.astype(np.float64) + self.bias
 
 
-def load_outputs(folder: Path) -> ModelOutputs:
+def load_outputs(folder: Path, score: str | None = None) -> ModelOutputs:
     """Map the arrays that ``snojoe.inference.write_outputs`` wrote; nothing is read yet.
+
+    Where noise was tuned for `score`, what it reads of the noisy images (``<score>_<field>.npy``)
+    stands in the place of the clean images' array.
 
     Raises
     ------
@@ -80,7 +83,10 @@ def load_outputs(folder: Path) -> ModelOutputs:
     try:
         fields = ["logits", "features", "hidden"]
         fields += ["labels"] * (folder / "labels.npy").exists()
-        return ModelOutputs(**{f: np.load(folder / f"{f}.npy", mmap_mode="r") for f in fields})
+        paths = {field: folder / f"{field}.npy" for field in fields}
+        noisy = {field: folder / f"{score}_{field}.npy" for field in fields}
+        paths |= {field: path for field, path in noisy.items() if path.exists()}
+        return ModelOutputs(**{f: np.load(path, mmap_mode="r") for f, path in paths.items()})
     except (OSError, ValueError) as error:
         raise SnojoeError(f"{folder}: not the outputs of a model ({error})") from None
 

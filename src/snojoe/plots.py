@@ -228,8 +228,10 @@ def plot_training(path: Path, history: pd.DataFrame) -> None:
         _legend_below(figure, handles, labels)
 
 
-def plot_ablation(path: Path, table3: pd.DataFrame) -> None:
-    """FPR95, AUROC and AUPR of joint energy by depth of SN (Table 3), with the seeds' spread.
+def plot_ablation(path: Path, table3: pd.DataFrame, intervals: pd.DataFrame) -> None:
+    """FPR95, AUROC and AUPR of joint energy by depth of SN (Table 3).
+
+    Each seed is a dot; the bars are 95% intervals over images.
 
     Parameters
     ----------
@@ -237,7 +239,9 @@ def plot_ablation(path: Path, table3: pd.DataFrame) -> None:
         The PNG to write.
     table3 : DataFrame
         Columns ``ood_set``, ``sn_layers``, ``seed``, ``fpr95``, ``auroc``, ``aupr``; percent.
-        The error bars are sample standard deviations over seeds; one seed has none.
+    intervals : DataFrame
+        As `snojoe.tables.ablation_series` gives it: the means over seeds, and of each metric its
+        ``_low`` and ``_high`` end.
 
     Raises
     ------
@@ -254,8 +258,9 @@ def plot_ablation(path: Path, table3: pd.DataFrame) -> None:
     names = list(table3["ood_set"].unique())
     offsets = 0.13 * (np.arange(len(names)) - (len(names) - 1) / 2)
     seeds = table3["seed"].nunique()
-    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    with _figure(path, f"Joint energy by depth of SN, {spread}", (10.2, 4.2)) as figure:
+    spread = f"mean of {seeds} seeds (dots: each)" if seeds > 1 else "one seed"
+    title = f"Joint energy by depth of SN, {spread}, 95% interval over images"
+    with _figure(path, title, (10.2, 4.2)) as figure:
         panels = figure.subplots(1, len(metrics))
         for axes, (metric, label) in zip(panels, metrics.items(), strict=True):
             for i, name in enumerate(names):
@@ -265,12 +270,12 @@ def plot_ablation(path: Path, table3: pd.DataFrame) -> None:
                 axes.plot(
                     x + 0.05, runs[metric], "o", color=look["color"], alpha=0.35, markersize=2.5
                 )
-                by_depth = runs.groupby("sn_layers")[metric]
-                mean = by_depth.mean().reindex(depths)
+                means = intervals[intervals["ood_set"] == name].set_index("sn_layers").loc[depths]
+                ends = means[f"{metric}_low"], means[f"{metric}_high"]
                 axes.errorbar(
                     np.arange(len(depths)) + offsets[i],
-                    mean,
-                    yerr=by_depth.std().reindex(depths) if seeds > 1 else None,
+                    means[metric],
+                    yerr=[means[metric] - ends[0], ends[1] - means[metric]],
                     capsize=2.5,
                     elinewidth=1,
                     linewidth=0.7,
@@ -283,6 +288,103 @@ def plot_ablation(path: Path, table3: pd.DataFrame) -> None:
             axes.set_xlim(-0.5, len(depths) - 0.5)
             axes.grid(visible=False, axis="x")
         _legend_below(figure, *panels[0].get_legend_handles_labels())
+
+
+def plot_sigmas(path: Path, sigmas: pd.DataFrame) -> None:
+    """Spectral norm of every weight before and after training, control and SN, from input on.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write.
+    sigmas : DataFrame
+        Columns ``model`` (``control`` or ``sn``), ``epoch`` (0 is before), ``weight``, ``sigma``,
+        ``normalized``; one seed. Weights are drawn in the order of the frame.
+
+    Raises
+    ------
+    ValueError
+        For an empty frame, a missing column or an unknown model.
+    """
+    _check_frame("sigmas", sigmas, ["model", "epoch", "weight", "sigma", "normalized"])
+    models = _known_models(sigmas["model"].unique())
+    last = sigmas["epoch"].max()
+    title = f"Spectral norm of each weight, from the input on, {last} epochs"
+    with _figure(path, title, (max(7.0, 0.06 * sigmas["weight"].nunique()), 3.8)) as figure:
+        axes = figure.subplots()
+        for model in models:
+            runs = sigmas[sigmas["model"] == model]
+            for epoch, fill in ((0, "none"), (last, "full")):
+                rows = runs[runs["epoch"] == epoch]
+                when = "before" if epoch == 0 else "after"
+                axes.plot(
+                    np.arange(1, len(rows) + 1),
+                    rows["sigma"],
+                    color=MODELS[model]["color"],
+                    fillstyle=fill,
+                    label=f"{MODELS[model]['label']}, {when}",
+                    linewidth=0.7,
+                    marker="os"[model == "sn"],
+                    markersize=4.5 if len(rows) < 60 else 2.5,
+                )
+        axes.set(xlabel="weight, counted from the input", ylabel="σ of the reshaped kernel")
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend_below(figure, *axes.get_legend_handles_labels())
+
+
+def plot_distances(path: Path, distances: pd.DataFrame) -> None:
+    """Feature distance against input distance of pairs of images, one panel a model.
+
+    The lines through the origin are the smallest and the largest ratio: the empirical bounds of
+    eq. 14.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write.
+    distances : DataFrame
+        Columns ``model``, ``seed``, ``pair`` (``id``: two ID images, else one ID image and one of
+        the OOD set of that name), ``input``, ``feature``; one seed.
+
+    Raises
+    ------
+    ValueError
+        For an empty frame, a missing column or an unknown model.
+    """
+    _check_frame("distances", distances, ["model", "pair", "input", "feature"])
+    models = _known_models(distances["model"].unique())
+    names = list(distances["pair"].unique())
+    title = "Distance of two images to the network's features, against that of the images"
+    with _figure(path, title, (9.0, 4.6)) as figure:
+        for axes, model in zip(
+            figure.subplots(1, len(models), squeeze=False)[0], models, strict=True
+        ):
+            rows = distances[distances["model"] == model]
+            for name, look in zip(names, SETS, strict=False):
+                of_pair = rows[rows["pair"] == name]
+                label = "two ID images" if name == "id" else f"ID and {name}"
+                axes.plot(
+                    of_pair["input"],
+                    of_pair["feature"],
+                    linestyle="",
+                    alpha=0.3,
+                    markersize=2.5,
+                    label=label,
+                    **look,
+                )
+            ratio = rows["feature"] / rows["input"]
+            x = np.array([0, rows["input"].max()])
+            bounds = ratio.min(), ratio.max()
+            for bound in bounds:
+                axes.plot(x, bound * x, color=BLACK, linewidth=0.8, linestyle="--")
+            axes.set(xlabel="distance of the normalised images", ylabel="distance of the features")
+            axes.set_title(
+                f"{MODELS[model]['label']}\nratios from {bounds[0]:.2g} to {bounds[1]:.2g}"
+            )
+            axes.set_xlim(0)
+            axes.set_ylim(0, 1.15 * rows["feature"].max())
+        _legend_below(figure, *axes.get_legend_handles_labels())
 
 
 @contextlib.contextmanager

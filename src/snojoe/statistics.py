@@ -5,8 +5,9 @@ Seeds answer for the training, images for the test sets. All metrics are those o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,8 @@ from snojoe.metrics import FloatArray, aupr, auroc, check_scores, count_at_tpr, 
 METRICS = {"fpr95": fpr_at_tpr, "auroc": auroc, "aupr": aupr}
 FEWEST_SEEDS = 5
 """Below this many pairs a t-test says little, and its p-value carries a note."""
+
+Row = TypeVar("Row", bound=Hashable)
 
 _BLOCK = 32  # resamples at once: their counts stay in the processor's cache
 
@@ -114,12 +117,12 @@ class Bootstrap:
 
 
 def bootstrap_metrics(
-    id_scores: Mapping[str, ArrayLike],
-    ood_scores: Mapping[str, ArrayLike],
+    id_scores: Mapping[Row, ArrayLike],
+    ood_scores: Mapping[Row, ArrayLike],
     *,
     n_resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, dict[str, Bootstrap]]:
+) -> dict[Row, dict[str, Bootstrap]]:
     """Paired bootstrap over images of FPR95, AUROC and AUPR, means over seeds.
 
     ID and OOD images are resampled with replacement, each set to its own size; a resample of images
@@ -149,7 +152,7 @@ def bootstrap_metrics(
     if id_scores.keys() != ood_scores.keys() or not id_scores:
         raise ValueError(
             "id_scores and ood_scores must name the same rows, "
-            f"got {sorted(id_scores)} and {sorted(ood_scores)}"
+            f"got {sorted(map(str, id_scores))} and {sorted(map(str, ood_scores))}"
         )
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, got {n_resamples!r}")
@@ -195,8 +198,8 @@ def holm(p_values: ArrayLike) -> FloatArray:
 
 
 def bold_rows(
-    column: Mapping[str, Bootstrap], *, higher_is_better: bool, level: float = 0.05
-) -> set[str]:
+    column: Mapping[Row, Bootstrap], *, higher_is_better: bool, level: float = 0.05
+) -> set[Row]:
     """Rows of a table column to set in bold: the best, and what is not separated from it.
 
     A row is separated where the Holm-corrected p-value of its paired bootstrap difference to the
@@ -262,8 +265,8 @@ def _resamples(
 
 
 def _rows(
-    argument: str, scores: Mapping[str, ArrayLike]
-) -> tuple[dict[str, list[FloatArray]], int]:
+    argument: str, scores: Mapping[Row, ArrayLike]
+) -> tuple[dict[Row, list[FloatArray]], int]:
     rows = {
         name: [check_scores(f"{argument}[{name!r}]", seed) for seed in np.atleast_2d(array)]
         for name, array in scores.items()
@@ -275,7 +278,7 @@ def _rows(
 
 
 def _paired_seeds(
-    name: str, id_seeds: list[FloatArray], ood_seeds: list[FloatArray]
+    name: Hashable, id_seeds: list[FloatArray], ood_seeds: list[FloatArray]
 ) -> list[tuple[FloatArray, FloatArray]]:
     if len(id_seeds) != len(ood_seeds):
         raise ValueError(
