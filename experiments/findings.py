@@ -52,7 +52,7 @@ def main() -> None:
     for bound, batch_norm, depths in ARMS:
         depths = [depth and depth - 9 + options.trunk for depth in depths]
         name = f"{options.result.stem}-{bound}-{batch_norm}"
-        if name not in output("dvc", "exp", "list", "--name-only").split():
+        if name not in finished():
             four = [*depths, 0, 0, 0][:4]
             settings = [
                 f"sn_layers={options.trunk}",
@@ -66,10 +66,19 @@ def main() -> None:
             print(f"{name}: depths {depths}", flush=True)
             command = ["dvc", "exp", "run", "--temp", "--name", name, *flags, "ablate"]
             subprocess.run(command, check=True)
-        table = pd.read_csv(io.StringIO(output("git", "show", f"{name}:metrics/table3.csv")))
+        table3 = output("git", "show", f"{finished()[name]}:metrics/table3.csv")
+        table = pd.read_csv(io.StringIO(table3))
         frames.append(table.assign(bound=bound, batch_norm=batch_norm))
         options.result.parent.mkdir(parents=True, exist_ok=True)
         pd.concat(frames).to_csv(options.result, index=False)
+
+
+def finished() -> dict[str, str]:
+    """Name -> git reference of the experiments that DVC keeps for this commit."""
+    head = output("git", "rev-parse", "HEAD").strip()
+    kept = f"refs/exps/{head[:2]}/{head[2:]}"
+    references = output("git", "for-each-ref", "--format=%(refname)", kept).split()
+    return {reference.rpartition("/")[2]: reference for reference in references}
 
 
 def output(*command: str) -> str:
