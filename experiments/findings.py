@@ -1,8 +1,10 @@
 """The experiment nobody has published: bound x BatchNorm x depth, queued as DVC experiments.
 
-Each arm is one ``dvc exp run --temp``: the workspace stays as it is, finished arms are skipped when
-the script is called again, and an interrupted one goes on from its finished models and from the
-checkpoint of the one that was running. Results are collected from the experiments' own tables.
+Each arm is one experiment of DVC's queue with its control, depth 0, of the same seeds. Workers run
+them in the background, `--jobs` at a time; the workspace stays as it is. The script can be killed
+and called again: finished arms are kept, running ones are waited for, what is missing is queued
+again and goes on from its finished models and checkpoints. The data, the trunk and everything else
+are those of params.yaml.
 
     python experiments/findings.py docs/findings/digits.csv
 """
@@ -12,11 +14,14 @@ from __future__ import annotations
 import argparse
 import io
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
 
-SEEDS = [0, 1, 2, 3, 4]
+from snojoe.architectures import layer_names
+from snojoe.params import load_params
+
 BOUNDS = {
     "none": ["spectral_norm.bound=none"],
     "hard": ["spectral_norm.bound=hard"],
@@ -28,49 +33,85 @@ BATCH_NORMS = {
     "frozen1": ["train.freeze_after_epoch=1"],
     "spectral": ["train.freeze_after_epoch=null", "spectral_norm.batch_norm_bound=3.0"],
 }
-# (bound, BatchNorm, depths): 9 is the whole trunk, 10 the head too, whose last layer has no
-# BatchNorm behind it. Every arm holds its control, depth 0.
-ARMS = [
-    ("hard", "frozen3", [0, 9, 10]),
-    ("hard", "train", [0, 9, 10]),
-    ("soft3", "train", [0, 9]),
-    ("hard", "spectral", [0, 9]),
-    ("none", "spectral", [0, 9]),
-    ("soft3", "spectral", [0, 9]),
-    ("hard", "frozen1", [0, 9, 10]),
-    ("soft3", "frozen1", [0, 9]),
-]
+# Those with "head" normalise the head too, whose last layer has no BatchNorm behind it.
+ARMS = {
+    "hard-train": ["trunk", "head"],
+    "hard-frozen1": ["trunk", "head"],
+    "hard-frozen3": ["trunk", "head"],
+    "soft3-train": ["trunk"],
+    "soft3-frozen1": ["trunk"],
+    "hard-spectral": ["trunk"],
+    "soft3-spectral": ["trunk"],
+    "none-spectral": ["trunk"],
+}
+POLL_S = 20.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("result", type=Path, help="CSV to write")
-    parser.add_argument("--set", action="append", default=[], help="further parameters of all arms")
-    parser.add_argument("--trunk", type=int, default=9, help="depth of the whole trunk")
+    parser.add_argument("result", type=Path, help="CSV to write; its name names the experiments")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--jobs", type=int, default=2, help="arms that run at a time")
     options = parser.parse_args()
+    names = {f"{options.result.stem}-{arm}": arm for arm in options.arms}
+
+    known = {**finished(), **dict.fromkeys(pending())}
+    for name, arm in names.items():
+        if name not in known:
+            run("dvc", "exp", "run", "--queue", "--name", name, *settings(arm, options.seeds))
+    if set(names) - finished().keys():
+        run("dvc", "queue", "start", "--jobs", str(options.jobs))
+    wait_for(set(names))
+
     frames = []
-    for bound, batch_norm, depths in ARMS:
-        depths = [depth and depth - 9 + options.trunk for depth in depths]
-        name = f"{options.result.stem}-{bound}-{batch_norm}"
-        if name not in finished():
-            four = [*depths, 0, 0, 0][:4]
-            settings = [
-                f"sn_layers={options.trunk}",
-                f"ablation.sn_layers={four}",
-                f"seeds={SEEDS}",
-                *BOUNDS[bound],
-                *BATCH_NORMS[batch_norm],
-                *options.set,
-            ]
-            flags = [flag for setting in settings for flag in ("-S", setting)]
-            print(f"{name}: depths {depths}", flush=True)
-            command = ["dvc", "exp", "run", "--temp", "--name", name, *flags, "ablate"]
-            subprocess.run(command, check=True)
+    for name, arm in names.items():
+        bound, batch_norm = arm.split("-")
         table3 = output("git", "show", f"{finished()[name]}:metrics/table3.csv")
         table = pd.read_csv(io.StringIO(table3))
         frames.append(table.assign(bound=bound, batch_norm=batch_norm))
-        options.result.parent.mkdir(parents=True, exist_ok=True)
-        pd.concat(frames).to_csv(options.result, index=False)
+    options.result.parent.mkdir(parents=True, exist_ok=True)
+    pd.concat(frames).to_csv(options.result, index=False)
+    print(f"{options.result}: {len(names)} arms, {len(options.seeds)} seeds")
+
+
+def settings(arm: str, seeds: list[int]) -> list[str]:
+    """Flags of ``dvc exp run`` for an arm."""
+    bound, batch_norm = arm.split("-")
+    layers = len(layer_names(load_params().model.arch))
+    depths = [0] + [{"trunk": layers - 1, "head": layers}[extent] for extent in ARMS[arm]]
+    four = [*depths, 0, 0, 0][:4]
+    values = [
+        f"sn_layers={layers - 1}",
+        f"ablation.sn_layers={four}",
+        f"seeds={seeds}",
+        *BOUNDS[bound],
+        *BATCH_NORMS[batch_norm],
+    ]
+    return [flag for value in values for flag in ("-S", value)] + ["ablate"]
+
+
+def wait_for(names: set[str]) -> None:
+    """Return when all are finished; say each that is, and stop at the first that failed."""
+    done: set[str] = set()
+    while done != names:
+        for name in sorted(names & finished().keys() - done):
+            done.add(name)
+            print(
+                f"{time.strftime('%H:%M')} {name}: finished, {len(names - done)} left", flush=True
+            )
+        missing = names - done - pending()
+        if missing - finished().keys():
+            name = sorted(missing)[0]
+            raise SystemExit(f"{name} failed; see: dvc queue logs {name}")
+        if done != names:
+            time.sleep(POLL_S)
+
+
+def pending() -> set[str]:
+    """Names of the experiments that are queued or running."""
+    rows = [line.split() for line in output("dvc", "queue", "status").splitlines()]
+    return {row[1] for row in rows if len(row) > 1 and row[-1] in ("Queued", "Running")}
 
 
 def finished() -> dict[str, str]:
@@ -79,6 +120,10 @@ def finished() -> dict[str, str]:
     kept = f"refs/exps/{head[:2]}/{head[2:]}"
     references = output("git", "for-each-ref", "--format=%(refname)", kept).split()
     return {reference.rpartition("/")[2]: reference for reference in references}
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
 
 
 def output(*command: str) -> str:

@@ -2,10 +2,11 @@
 
 import json
 
+import pandas as pd
 from _run import METRICS, MODELS, OUTPUTS, PLOTS, PREPARED, run
 
 from snojoe.data.prepare import read_classes
-from snojoe.evaluation import Experiment, depth_grid
+from snojoe.evaluation import Experiment, classifier_metrics, depth_grid
 from snojoe.files import write_json
 from snojoe.paper import TABLE_3, paper_set
 from snojoe.params import Params
@@ -17,6 +18,9 @@ def ablate(params: Params) -> None:
     experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
     grid = depth_grid(experiment, params.ablation.sn_layers)
     table3 = grid.metrics()
+    depths = dict.fromkeys(table3.sn_layers)
+    quality = pd.concat(classifier_metrics(experiment, d).assign(sn_layers=d) for d in depths)
+    table3 = table3.merge(quality[["sn_layers", "seed", "map"]], on=["sn_layers", "seed"])
     rows = {row.sn_layers: row for row in grid.id}
     bootstraps = grid.bootstrap(rows, params.score.resamples)
     METRICS.mkdir(exist_ok=True)
