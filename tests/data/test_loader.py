@@ -21,10 +21,6 @@ def train_set(folder, seed=0, flip=0.5):
     return TrainSet(folder, TrainTransform(16, (0.5, 2.0), flip), seed)
 
 
-def tensor_of(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
 def test_normalisation_is_torchvisions():
     pixels = torch.randint(0, 256, (2, 8, 9, 3), dtype=torch.uint8)
     expected = transforms.Normalize(MEAN, STD)(pixels.permute(0, 3, 1, 2) / 255)
@@ -38,7 +34,7 @@ def test_the_crop_is_the_protocols_from_the_original_pixels(size):
         [transforms.RandomHorizontalFlip(), transforms.RandomResizedCrop(16, scale=(0.5, 2.0))]
     )
     for seed in range(20):
-        mine = TrainTransform(16, (0.5, 2.0), 0.5)(tensor_of(image), seed).numpy()
+        mine = TrainTransform(16, (0.5, 2.0), 0.5)(np.array(image), seed).numpy()
         torch.manual_seed(seed)
         theirs = np.asarray(protocol(image))
         # Rounding; in this noise, a box that is one pixel off would differ by far more.

@@ -18,26 +18,24 @@ from snojoe.data.shards import Shards
 from snojoe.errors import SnojoeError
 
 # As many decoded training images are kept as fit into this many bytes.
-_DECODED_BYTES = 256 * 2**20
+_DECODED_BYTES = 2**30
 
 _RATIO = (3 / 4, 4 / 3)  # the crop's width by its height, torchvision's default
 
 
 def normalise(pixels: Tensor) -> Tensor:
     """uint8 images (n, H, W, 3) to float32 (n, 3, H, W), channels last, ImageNet statistics."""
-    mean, std = _statistics(pixels.device)
-    return pixels.float().sub_(mean).div_(std).permute(0, 3, 1, 2)
+    rows = pixels.float().flatten(2)
+    mean, std = _statistics(pixels.device, pixels.shape[2])
+    return rows.sub_(mean).div_(std).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 @cache  # a copy to a GPU in every step would wait for it
 @torch.inference_mode(False)
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.tensor(MEAN, device=device) * 255, torch.tensor(STD, device=device) * 255
-
-
-def _decode(content: bytes) -> Tensor:
-    """Encoded image to RGB pixels (3, H, W) uint8."""
-    return torch.from_numpy(np.array(decode(content))).permute(2, 0, 1)
+def _statistics(device: torch.device, width: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of a row of pixels: longer runs than 3 are quicker on a CPU."""
+    mean, std = (torch.tensor(each, device=device) * 255 for each in (MEAN, STD))
+    return mean.repeat(width), std.repeat(width)
 
 
 class TrainTransform:
@@ -62,8 +60,9 @@ class TrainTransform:
         self.scale = scale
         self.flip = flip
 
-    def __call__(self, image: Tensor, seed: int) -> Tensor:
-        """RGB image (3, H, W) -> (size, size, 3), both uint8; the same seed gives the same crop."""
+    def __call__(self, pixels: np.ndarray, seed: int) -> Tensor:
+        """RGB image (H, W, 3) -> (size, size, 3), both uint8; the same seed gives the same crop."""
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
         # torch.manual_seed would do so for every kind of device: it takes longer than the crop.
         torch.default_generator.manual_seed(seed)
         flipped = bool(torch.rand(1) < self.flip)
@@ -93,10 +92,10 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
         self.seed = seed
         self.epoch = 0
         self.encoded: Any = shards.table(["image"])["image"].combine_chunks()
-        self.images: list[Tensor] = []
+        self.images: list[np.ndarray] = []
         left = _DECODED_BYTES
         for content in self.encoded:
-            image = _decode(content.as_py())
+            image = _pixels(content)
             left -= image.nbytes
             if left < 0:
                 break
@@ -106,12 +105,15 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        if index < len(self.images):
-            image = self.images[index]
-        else:
-            image = _decode(self.encoded[index].as_py())
+        kept = index < len(self.images)
+        image = self.images[index] if kept else _pixels(self.encoded[index])
         seed = np.random.SeedSequence((self.seed, self.epoch, index)).generate_state(1)[0]
         return self.transform(image, int(seed)), self.labels[index]
+
+
+def _pixels(content: Any) -> np.ndarray:
+    """(H, W, 3) uint8 of an encoded image in Arrow's memory; a copy, since PIL's is read-only."""
+    return np.array(decode(content.as_py()))
 
 
 class EpochSampler(Sampler[int]):
