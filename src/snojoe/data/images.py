@@ -31,9 +31,7 @@ def decode(content: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", "Palette images with Transparency")
-            image = Image.open(io.BytesIO(content))
-            image.load()
-            return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+            return Image.open(io.BytesIO(content)).convert("RGB")
     except UnidentifiedImageError:
         raise ImageError("empty" if not content else "not an image of a known format") from None
     except (
