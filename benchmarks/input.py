@@ -14,12 +14,12 @@ import argparse
 import random
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
 import torch
 from PIL import Image
+from timing import machine, print_table, ratio, take_turns
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -67,11 +67,9 @@ def training_batches(dataset):
     return (normalise(pixels) for pixels, _ in train_loader(dataset, BATCH, 0))
 
 
-def seconds(images):
-    began = time.process_time()
+def consume(images):
     for _ in images:
         pass
-    return time.process_time() - began
 
 
 def main():
@@ -112,17 +110,22 @@ def main():
             f"training, {share:.0%} decoded, as of VOC2012's": lambda: training_batches(partly),
             "training, all decoded": lambda: training_batches(decoded),
         }
-        took = {name: [] for name in ways}
-        for _ in range(arguments.rounds + 1):
-            for name, images in ways.items():
-                took[name].append(seconds(images()))
-    print(f"{len(paths)} originals, {SIZE} x {SIZE}, one thread, {arguments.rounds} rounds\n")
-    print("| images | per second and core | ratio |\n|---|---|---|")
-    for name, each in took.items():
-        if name.endswith("protocol"):
-            baseline = each
-        ratio = median(b / s for b, s in zip(baseline[1:], each[1:], strict=True))
-        print(f"| {name} | {len(paths) / median(each[1:]):,.0f} | {ratio:.2f} x |")
+        seconds = take_turns(
+            {name: lambda images=images: consume(images()) for name, images in ways.items()},
+            arguments.rounds,
+        )
+    print(f"{machine()}\n{len(paths)} originals, {SIZE} x {SIZE}, {arguments.rounds} rounds\n")
+    print_table(
+        ("images", "per second and core", "faster"),
+        [
+            (
+                name,
+                f"{len(paths) / median(each):,.0f}",
+                f"{ratio(seconds, name.split(',')[0] + ', protocol', name):.2f} x",
+            )
+            for name, each in seconds.items()
+        ],
+    )
 
 
 if __name__ == "__main__":

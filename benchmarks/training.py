@@ -94,9 +94,10 @@ def compare(arch, dataset, size, batch, workers, device, rounds):
     images = normalise(torch.randint(256, (batch, size, size, 3), dtype=torch.uint8)).to(device)
     memory = [(images, labels)] * (len(dataset) // batch)
     ours = Training(arch, device)
+    loader = train_loader(dataset, batch, workers)
     variants = {
         "tensors in memory": lambda: ours.epoch(memory),
-        "with the loader": lambda: ours.epoch(train_loader(dataset, batch, workers)),
+        "with the loader": lambda: ours.epoch(loader),
     }
     if device.type == "cuda":
         plain = Training(arch, device, plain=True)

@@ -104,10 +104,12 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        """Crop and labels of a position, epoch * n + index: workers outlive the epoch."""
+        epoch, index = divmod(position, len(self))
         kept = index < len(self.images)
         image = self.images[index] if kept else _pixels(self.encoded[index])
-        seed = np.random.SeedSequence((self.seed, self.epoch, index)).generate_state(1)[0]
+        seed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]
         return self.transform(image, int(seed)), self.labels[index]
 
 
@@ -117,7 +119,7 @@ def _pixels(content: Any) -> np.ndarray:
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation that depends on (seed, epoch) alone."""
+    """Positions of an epoch in an order that depends on (seed, epoch) alone."""
 
     def __init__(self, dataset: TrainSet) -> None:
         self.dataset = dataset
@@ -126,8 +128,9 @@ class EpochSampler(Sampler[int]):
         return len(self.dataset)
 
     def __iter__(self) -> Any:
-        key = np.random.SeedSequence((self.dataset.seed, self.dataset.epoch))
-        return iter(np.random.default_rng(key).permutation(len(self.dataset)).tolist())
+        epoch, n = self.dataset.epoch, len(self.dataset)
+        key = np.random.SeedSequence((self.dataset.seed, epoch))
+        return iter((epoch * n + np.random.default_rng(key).permutation(n)).tolist())
 
 
 def train_loader(dataset: TrainSet, batch_size: int, workers: int) -> DataLoader[Any]:
@@ -140,6 +143,7 @@ def train_loader(dataset: TrainSet, batch_size: int, workers: int) -> DataLoader
         batch_size=min(batch_size, len(dataset)),
         sampler=EpochSampler(dataset),
         num_workers=workers,
+        persistent_workers=workers > 0,
         drop_last=True,
         pin_memory=torch.cuda.is_available(),
     )
