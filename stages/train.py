@@ -8,7 +8,6 @@ from snojoe.params import Params
 
 
 def train(params: Params, sn_layers: int, seed: int) -> None:
-    import pandas as pd
     import torch
 
     from snojoe.batch_norm import fold_spectral_batch_norm
@@ -17,7 +16,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     from snojoe.data.prepare import read_classes
     from snojoe.data.shards import Shards
     from snojoe.detectors import JointEnergy
-    from snojoe.files import atomic_folder
+    from snojoe.files import atomic_folder, write_csv
     from snojoe.inference import predict_logits
     from snojoe.models import build_classifier, save_model
     from snojoe.spectral_norm import fold_spectral_norm, normalized_weights
@@ -61,8 +60,8 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     }
     with atomic_folder(MODELS / f"sn{sn_layers}" / f"seed{seed}") as folder:
         save_model(model, folder, config)
-        pd.DataFrame(record.history).to_csv(folder / "history.csv", index=False)
-        pd.DataFrame(record.sigmas).to_csv(folder / "sigma.csv", index=False)
+        write_csv(folder / "history.csv", record.history)
+        write_csv(folder / "sigma.csv", record.sigmas)
     # A finished training never resumes: an edited one would have nothing left to do.
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
 

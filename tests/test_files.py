@@ -1,8 +1,9 @@
 import json
 
+import pandas as pd
 import pytest
 
-from snojoe.files import atomic_file, atomic_folder, sha256, write_json
+from snojoe.files import atomic_file, atomic_folder, sha256, write_csv, write_json
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -52,3 +53,13 @@ def test_sha256_is_the_standard_one(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256(tmp_path / "a") == expected
+
+
+def test_csv_is_what_pandas_writes(tmp_path):
+    rows = [
+        {"epoch": 1, "loss": 0.1 + 0.2, "normalized": True, "weight": 'a,"b'},
+        {"epoch": 2, "loss": 1e-17, "normalized": False, "weight": "c"},
+    ]
+    write_csv(tmp_path / "mine.csv", rows)
+    pd.DataFrame(rows).to_csv(tmp_path / "pandas.csv", index=False)
+    assert (tmp_path / "mine.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()

@@ -89,7 +89,7 @@ def train_classifier(
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if _has_bf16() else "no",
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
     normaliser = apply_spectral_norm(
         model,
@@ -109,6 +109,7 @@ def train_classifier(
             {"params": list(model.head.parameters()), "lr": params.lr},
         ],
         betas=(0.9, 0.999),
+        fused=True,
     )
     schedule = _schedule(optimizer, params, steps=params.epochs * len(loader))
 
@@ -141,15 +142,17 @@ def train_classifier(
         for pixels, labels in progress(
             loader, total=len(loader), desc=f"epoch {epoch + 1}/{params.epochs}", unit="step"
         ):
-            with accelerator.autocast():
-                logits = network(normalise(pixels))
-            loss = bce(logits.float(), labels)
             optimizer.zero_grad()
-            accelerator.backward(loss)
+            parts = (each.tensor_split(params.gradient_accumulation) for each in (pixels, labels))
+            for images, targets in zip(*parts, strict=True):
+                with accelerator.autocast():
+                    logits = network(normalise(images))
+                loss = bce(logits.float(), targets) * (len(images) / len(pixels))
+                accelerator.backward(loss)
+                total += loss.detach()
             optimizer.step()
             normaliser.power_iteration()
             schedule.step()
-            total += loss.detach()
         train_loss = float(total) / len(loader)
         if not torch.isfinite(total):
             raise SnojoeError(

@@ -148,7 +148,11 @@ class Shards:
         side = self.image_size
         column = records[self.content]
         if self.content == "pixels":
-            pixels = np.frombuffer(bytearray().join(column.to_pylist()), dtype=np.uint8)
+            # The rows lie side by side. A copy: Arrow's buffer is read-only.
+            _, offsets, values = column.buffers()
+            start = np.frombuffer(offsets, dtype=np.int32)[column.offset]
+            count = len(column) * side * side * 3
+            pixels = np.frombuffer(values, dtype=np.uint8, count=count, offset=start).copy()
             pixels = pixels.reshape(len(column), side, side, 3)
         else:
             from snojoe.data.images import decode, resize
