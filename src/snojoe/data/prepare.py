@@ -8,13 +8,10 @@ pixels; all others are stored as the pixels that evaluation sees.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,9 +24,7 @@ from snojoe.errors import SnojoeError
 from snojoe.files import atomic_folder, write_json
 from snojoe.params import Data
 from snojoe.progress import progress
-
-T = TypeVar("T")
-R = TypeVar("R")
+from snojoe.threads import parallel
 
 
 def prepare(
@@ -158,18 +153,6 @@ class _Writer:
         for line in bad:
             self.say(f"{split}: left out, it does not decode: {line}")
         return {"images": count, "undecodable": bad}
-
-
-def parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Map in order over threads (PIL decodes without the GIL), with a bounded look-ahead."""
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        window = deque(pool.submit(function, item) for item in items[: 4 * workers])
-        for item in items[4 * workers :]:
-            yield window.popleft().result()
-            window.append(pool.submit(function, item))
-        while window:
-            yield window.popleft().result()
 
 
 def _images_of(name: str, archive: Archive) -> list[Example]:
