@@ -9,6 +9,7 @@ import contextlib
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -86,6 +87,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def resize(image: Image.Image, size: int) -> np.ndarray:
     """RGB image to (size, size, 3) uint8, exactly ``torchvision.transforms.Resize((s, s))``."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def preprocessing(image_size: int) -> dict[str, Any]:
+    """What is done to an image before the network sees it, for the config of a model."""
+    return {
+        "image_size": image_size,
+        "resize": "bilinear, antialiased, aspect not kept",
+        "mean": list(MEAN),
+        "std": list(STD),
+    }
 
 
 def is_image(name: str) -> bool:
