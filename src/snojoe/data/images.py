@@ -31,27 +31,29 @@ class ImageError(ValueError):
     """Not an image that can be decoded; the message says why."""
 
 
-def decode(source: bytes | Path) -> Image.Image:
-    """Encoded image or image file to a loaded image, as ``to_rgb`` makes it.
+def decode(source: bytes | Path | Image.Image) -> Image.Image:
+    """Encoded image, image file or opened image to pixels as a person sees them, in RGB.
+
+    The EXIF orientation is applied, transparent parts lie on white, 16-bit grey is scaled to 8
+    bits, and of an animation the current frame counts: the first, where nobody moved it.
 
     Raises
     ------
     ImageError
         If there is nothing, or no image of a known format, or it is truncated or otherwise
-        damaged, or larger than PIL's limit (about 89 million pixels), as decompression bombs are.
+        damaged, or larger than PIL's limit (about 89 million pixels), as decompression bombs are,
+        or its pixels are 32-bit numbers, whose black and white nobody knows.
     """
     try:
+        if isinstance(source, Image.Image):
+            return _rgb(source)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            # PIL itself only warns, up to twice its limit.
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise ImageError(_BOMB)
-            image.load()
-            return to_rgb(image)
+            return _rgb(image)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        raise ImageError("not an image of a known format" if size else "empty") from None
+        empty = not source.stat().st_size if isinstance(source, Path) else source == b""
+        raise ImageError("empty" if empty else "not an image of a known format") from None
     except Image.DecompressionBombError:
         raise ImageError(_BOMB) from None
     except Exception as error:  # damaged bytes make PIL's decoders raise almost anything
@@ -59,17 +61,11 @@ def decode(source: bytes | Path) -> Image.Image:
         raise ImageError(reason or type(error).__name__) from None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image as a person sees it, in RGB: upright, its transparent parts on white.
-
-    The EXIF orientation is applied, 16-bit grey is scaled to 8 bits, and of an animation the
-    current frame counts: the first, where nobody moved it.
-
-    Raises
-    ------
-    ImageError
-        If the pixels are 32-bit numbers, whose black and white nobody knows.
-    """
+def _rgb(image: Image.Image) -> Image.Image:
+    # PIL itself only warns, up to twice its limit.
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise ImageError(_BOMB)
+    image.load()
     with contextlib.suppress(Exception):  # damaged EXIF is no reason to refuse the pixels
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
