@@ -13,6 +13,7 @@ from pathlib import Path
 
 from snojoe.architectures import TRUNKS, layer_names
 from snojoe.errors import SnojoeError
+from snojoe.text import in_bytes
 
 MODEL_HELP = (
     "model directory (default: every seed of models/sn<L>, L being the sn_layers of params.yaml); "
@@ -27,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = options.call(options) or 0
         sys.stdout.flush()
         return status
-    except SnojoeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:
         # Whoever reads has seen enough (| head); Python is not to complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (SnojoeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -63,17 +64,28 @@ def _parser() -> argparse.ArgumentParser:
     detect_command.add_argument(
         "--model", nargs="+", action="extend", type=Path, metavar="DIR", help=MODEL_HELP
     )
-    detect_command.add_argument(
-        "--accept",
-        type=_share,
-        default=0.95,
-        metavar="SHARE",
-        help="share of the validation images that is to be in-distribution (default: 0.95)",
-    )
+    _add_accept(detect_command)
     detect_command.add_argument(
         "--format", choices=["table", "csv", "json", "jsonl"], default="table"
     )
     detect_command.set_defaults(call=detect)
+
+    export_command = commands.add_parser(
+        "export",
+        help="a model as an ONNX file",
+        description="Write one model with its threshold as an ONNX file: a uint8 image of any "
+        "height and width (H, W, 3) in; probabilities, energy and in_distribution out. It takes "
+        "the extra: pip install 'snojoe[onnx]'.",
+    )
+    export_command.add_argument("--onnx", required=True, type=Path, metavar="FILE")
+    export_command.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="model directory (default: the first seed of models/sn<L>)",
+    )
+    _add_accept(export_command)
+    export_command.set_defaults(call=export)
 
     layers = commands.add_parser(
         "layers",
@@ -91,6 +103,16 @@ def _parser() -> argparse.ArgumentParser:
     data_check.add_argument("params", nargs="?", default="params.yaml")
     data_check.set_defaults(call=lambda options: print_inventory(options.params))
     return parser
+
+
+def _add_accept(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--accept",
+        type=_share,
+        default=0.95,
+        metavar="SHARE",
+        help="share of the validation images that is to be in-distribution (default: 0.95)",
+    )
 
 
 def detect(options: argparse.Namespace) -> int:
@@ -120,6 +142,17 @@ def detect(options: argparse.Namespace) -> int:
     parts = [f"{count} {what}" for what, count in outcomes.items()]
     _tell(f"{_count(outcomes.total(), 'image')}: {', '.join(parts)}")
     return 2 if outcomes[UNREADABLE] else int(OOD in outcomes)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write an ONNX file and say how far it is from PyTorch."""
+    folder = _model_folders([options.model] if options.model else None)[0]
+    _quiet_libraries()
+    from snojoe.export import export_onnx
+
+    difference = export_onnx(folder, options.onnx, options.accept)
+    size = in_bytes(options.onnx.stat().st_size)
+    print(f"{options.onnx}: {folder}, {size}; differs from PyTorch by at most {difference:.0e}")
 
 
 def print_layers(arch: str) -> None:
