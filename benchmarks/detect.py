@@ -69,7 +69,7 @@ def throughput(folder: Path, rounds: int = 9, batches: int = 2) -> None:
         rates = {what: len(paths) / np.median(each) for what, each in times.items()}
         print(
             f"{name}: network {rates['network']:.2f}, files {rates['files']:.2f} images/s; "
-            f"files / network: median {np.median(ratios):.3f} of {np.sort(ratios).round(3).tolist()}"
+            f"ratio: median {np.median(ratios):.3f} of {np.sort(ratios).round(3).tolist()}"
         )
 
 
