@@ -129,7 +129,7 @@ def detect(options: argparse.Namespace) -> int:
     decision = detector.decision
     _tell(
         f"{_count(len(folders), 'model')}; in-distribution: energy >= {decision.tau:.2f}, which "
-        f"accepts {options.accept:.6g} of the validation images"
+        f"accepts {100 * options.accept:.6g}% of the validation images"
     )
     outcomes: Counter[str] = Counter()
 

@@ -159,14 +159,15 @@ def save_model(
     The model is one without parametrisations (see ``snojoe.spectral_norm.fold_spectral_norm``). To
     detect with it (``snojoe.load_detector``) takes what ``snojoe.decision.fit_decision`` returns.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from snojoe.files import write_json
 
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     if val_energies is not None:
         state[VAL_ENERGIES] = torch.from_numpy(val_energies)
-    save_file(state, folder / "model.safetensors")
+    # save_file would make a file that nobody but its owner may read.
+    (folder / "model.safetensors").write_bytes(save(state))
     write_json(folder / "config.json", config)
 
 
