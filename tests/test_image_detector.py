@@ -14,6 +14,7 @@ import snojoe
 from snojoe.data.images import ImageError, decode, resize
 from snojoe.data.loader import normalise
 from snojoe.errors import SnojoeError
+from snojoe.image_files import image_files
 from snojoe.models import load_model
 
 
@@ -166,3 +167,43 @@ def test_a_directory_that_is_no_detector_is_named(models, tmp_path):
 def test_the_package_imports_without_torch():
     code = "import sys, snojoe; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_every_kind_of_file_in_a_folder_is_detected_or_reported(detector, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400_000)
+    noise = Image.fromarray(pixels(0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = {
+        "alpha.png": (noise.convert("RGBA"), {}),
+        "animated.gif": (noise, {"save_all": True, "append_images": [noise.rotate(90)]}),
+        "bomb.png": (Image.new("1", (700, 700)), {}),
+        "cmyk.jpg": (noise.convert("CMYK"), {}),
+        "grey16.png": (Image.fromarray(pixels(1)[..., 0].astype(np.uint16) * 257), {}),
+        "long.png": (noise.resize((30_000, 10)), {}),
+        "palette.png": (noise.convert("P"), {}),
+        "pixel.png": (noise.resize((1, 1)), {}),
+        "rotated.jpg": (noise, {"exif": exif}),
+    }
+    for name, (image, options) in files.items():
+        image.save(tmp_path / name, **options)
+    (tmp_path / "page.jpg").write_text("<html></html>")
+    (tmp_path / "truncated.jpg").write_bytes(jpeg()[:-200])
+    (tmp_path / "zero.jpg").write_bytes(b"")
+    (tmp_path / "link.jpg").symlink_to("gone.jpg")
+    results = dict(detector.stream(image_files([str(tmp_path)])))
+    reasons = {
+        Path(path).name: str(found)
+        for path, found in results.items()
+        if isinstance(found, ImageError)
+    }
+    assert len(results) == len(files) + 4
+    assert reasons == {
+        "bomb.png": "more pixels than PIL's limit (a decompression bomb?)",
+        "link.jpg": "a broken link to gone.jpg",
+        "page.jpg": "not an image of a known format",
+        "truncated.jpg": reasons["truncated.jpg"],
+        "zero.jpg": "empty",
+    }
+    assert "truncated" in reasons["truncated.jpg"]
