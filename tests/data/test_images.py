@@ -82,6 +82,7 @@ def test_odd_shapes_are_images_too(size):
     [
         (b"", "empty"),
         (b"<html></html>", "not an image of a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a known format"),
         (jpeg()[:-200], "truncated"),
         (encoded(Image.new("RGB", (50, 50)))[:60], "truncated|broken"),
     ],

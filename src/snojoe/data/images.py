@@ -14,20 +14,23 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from snojoe.errors import SnojoeError
+
 # Statistics of ImageNet, which every torchvision backbone expects.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+# Of the suffixes below. PIL knows more, and starts Ghostscript for some of them.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp"),
     *(".webp", ".avif", ".tif", ".tiff", ".ppm"),
 )
 
-
 _BOMB = "more pixels than PIL's limit (a decompression bomb?)"
 
 
-class ImageError(ValueError):
+class ImageError(SnojoeError):
     """Not an image that can be decoded; the message says why."""
 
 
@@ -47,7 +50,8 @@ def decode(source: bytes | Path | Image.Image) -> Image.Image:
     try:
         if isinstance(source, Image.Image):
             return _rgb(source)
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=FORMATS) as image:
             return _rgb(image)
     except ImageError:
         raise
