@@ -83,6 +83,7 @@ HEADER = "file,labels,split\n"
         (HEADER + "images/a.jpg,dog\n", "line 2: expected as many fields"),
         (HEADER + 'images/a.jpg,"dog,train\n', "not readable as CSV: unexpected end of data"),
         (HEADER + "images/a.jpg,dog,train\n" * 2, "line 3: 'images/a.jpg' is in line 2"),
+        (HEADER + "c d.jpg,dog,train\n./c d.jpg,dog,val\n", "line 3: './c d.jpg' is in line 2"),
         ((HEADER + "images/é.jpg,dog,train\n").encode("latin-1"), "labels.csv is not UTF-8 text"),
         (HEADER + "x.jpg,dog,train\n" * 7, "and 2 more"),
     ],

@@ -116,7 +116,7 @@ class LabelTable:
             return
         file, labels, split = ((row[column] or "").strip() for column in COLUMNS)
         path = (self.folder / file).as_posix()
-        image_id = f"{self.set}/{file}"
+        image_id = f"{self.set}/{PurePosixPath(file)}"  # ./a.jpg is a.jpg
         if path not in self.archive:
             yield f"no such file {file!r}"
         elif image_id in self._images:
