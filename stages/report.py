@@ -8,7 +8,6 @@ from snojoe.evaluation import Experiment
 from snojoe.files import atomic_file
 from snojoe.params import Params
 from snojoe.report import read_report, render
-from snojoe.text import in_bytes
 
 REPORT = Path("report.html")
 
@@ -18,7 +17,7 @@ def report(params: Params) -> None:
     page = render(read_report(params, experiment, METRICS, PLOTS, PREPARED))
     with atomic_file(REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    print(f"{REPORT}: {in_bytes(REPORT.stat().st_size)}; open it in a browser")
+    print(f"{REPORT}: open it in a browser")
 
 
 if __name__ == "__main__":
