@@ -108,8 +108,9 @@ def test_the_papers_figures_stand_beside_the_papers_data_alone(experiment):
     write_json(experiment.prepared / "report.json", counts)
     text = Page(page_of(experiment)).text
     table2, table3 = text.split("Every score on both")[0], text.split("Table 3: SN on")[1]
-    assert table2.count("paper's") == 3  # of one of the two sets, for each metric
+    assert table2.count("paper's (ours") == 3  # of one of the two sets, for each metric
     assert "55.50 ± 0.71 [54.55, 56.45] 5.02 +50.48" in table2
+    assert "texture 8.3% [8.14, 8.40] (the paper's: 54%)." in text
     assert "94.50 ± 0.71 [93.55, 95.45] 6.72 +87.78" in table3
 
 

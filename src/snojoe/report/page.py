@@ -30,7 +30,7 @@ from snojoe.report.cells import (
     table3_cells,
 )
 from snojoe.report.pictures import PictureSet, data_uri, picture_sets
-from snojoe.tables import HEADINGS, id_test_note, p_value
+from snojoe.tables import HEADINGS, id_test_note, p_value, paper_cut
 
 
 class Figure(NamedTuple):
@@ -49,6 +49,7 @@ class Report:
     overall: str
     verdicts: list[Verdict]
     statistics: Mapping[str, Any]
+    paper_cuts: Mapping[str, float]
     scores: Mapping[str, Any]
     seeds: Sequence[int]
     facts: Mapping[str, str]
@@ -97,6 +98,7 @@ def read_report(
         overall=overall(found),
         verdicts=found,
         statistics=statistics,
+        paper_cuts={s: paper_cut(TABLE_2[p]) for s, p in known.items() if p},
         scores=scores,
         seeds=params.seeds,
         facts=_facts(params, config["normalized_weights"], statistics["images"], len(classes)),
