@@ -73,6 +73,12 @@ def test_the_sentence_has_the_size_and_the_doubt():
     )
 
 
+def test_no_change_is_called_so():
+    (verdict,) = found(a=difference(0.0, 0.9, 0.9))
+    assert verdict.sentence.startswith("with SN, FPR95 stayed at 50.00% (+0.00 points")
+    assert verdict.outcome == "not settled"
+
+
 def test_the_first_sentence_is_over_all_sets():
     sets = found(a=difference(), b=difference(seeds=0.5), c=difference(2.0, seeds=0.004))
     assert overall(sets) == "SN helped on a; SN hurt on c; whether SN helps is not settled on b."

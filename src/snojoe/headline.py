@@ -130,13 +130,13 @@ def _verdict(
 ) -> Verdict:
     change = difference["difference"]
     before, after = scores["joint_energy"]["fpr95"], scores["snojoe"]["fpr95"]
-    moved = "fell" if change < 0 else "rose" if change else "stayed"
+    moved = f"{'fell' if change < 0 else 'rose'} from {before:.2f}% to" if change else "stayed at"
     seeds, proven = _seeds(difference, over_seeds)
     outcome: Outcome = "not settled"
     if over_images and proven and change:
         outcome = "helped" if change < 0 else "hurt"
     sentence = (
-        f"with SN, FPR95 {moved} from {before:.2f}% to {after:.2f}% ({change:+.2f} points, "
+        f"with SN, FPR95 {moved} {after:.2f}% ({change:+.2f} points, "
         f"95% interval over images {interval(difference['interval'])}). Over the images this is "
         f"{'more than' if over_images else 'not separable from'} chance "
         f"({p_value(_p(difference['p_over_images']))}); {seeds}."
