@@ -8,6 +8,7 @@ from report_files import make_experiment
 from snojoe.files import write_json
 from snojoe.paper import CLASSES
 from snojoe.report import read_report, render
+from snojoe.report.page import read_table
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -137,6 +138,14 @@ def test_one_seed_has_no_spread_and_says_so(experiment):
     assert "In percent: one seed," in text
     assert "±" not in text
     assert "nan" not in text
+
+
+def test_an_ood_set_may_have_any_name(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("ood_set,seed,fpr95\n2012,0,1.5\nNA,0,2.5\n")
+    table = read_table(path)
+    assert table.ood_set.to_list() == ["2012", "NA"]
+    assert table.fpr95.to_list() == [1.5, 2.5]
 
 
 def test_it_stays_small(experiment):

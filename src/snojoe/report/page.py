@@ -86,8 +86,8 @@ def read_report(
         If shards or outputs are missing or damaged.
     """
     scores, statistics = (_read_json(metrics / f"{n}.json") for n in ("scores", "statistics"))
-    table2, table3 = (pd.read_csv(metrics / f"{n}.csv") for n in ("table2", "table3"))
-    sigma, history = (pd.read_csv(plots / f"{n}.csv") for n in ("sigma", "training"))
+    table2, table3 = (read_table(metrics / f"{n}.csv") for n in ("table2", "table3"))
+    sigma, history = (read_table(plots / f"{n}.csv") for n in ("sigma", "training"))
     counts = _read_json(prepared / "report.json")
     classes = read_classes(prepared)
     known = {name: paper_set(name, counts, classes) for name in params.data.ood}
@@ -106,14 +106,14 @@ def read_report(
         table2_full=full_table2_cells(table2),
         table3=table3_cells(
             table3,
-            pd.read_csv(plots / "ablation.csv"),
+            read_table(plots / "ablation.csv"),
             {s: TABLE_3[p] for s, p in known.items() if p},
         ),
         figures={name: _figure(plots / f"{name}.png", alt) for name, alt in alts.items()},
         picture_sets=picture_sets(experiment, prepared, classes, params.sn_layers),
         threshold=config["threshold"]["tau"],
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
-        distances=mean_distances(pd.read_csv(metrics / "distances.csv")),
+        distances=mean_distances(read_table(metrics / "distances.csv")),
         id_test_note=id_test_note(counts).strip(),
         tuned=bool(statistics["tuning"]),
     )
@@ -191,6 +191,12 @@ def _figure(path: Path, alt: str) -> Figure:
     content = path.read_bytes()
     with Image.open(io.BytesIO(content)) as image:
         return Figure(data_uri(content, "image/png"), *image.size, alt)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file in which OOD sets may have any name, such as 2012 or NA."""
+    names = {"ood_set": str, "pair": str}
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
 
 
 def _read_json(path: Path) -> dict[str, Any]:
