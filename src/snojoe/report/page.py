@@ -143,7 +143,7 @@ def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int
     return {
         "network": f"{params.model.arch}, {params.model.weights or 'random initial weights'}",
         "SN": f"{sn.bound}, {sn.norm} norm, first {params.sn_layers} layers: {weights} weights",
-        "training": f"{train.epochs} epochs, batches of {train.batch_size}; BatchNorm "
+        "training": f"epochs: {train.epochs}, batch size: {train.batch_size}; BatchNorm "
         + ("never frozen" if never else f"frozen after epoch {frozen}"),
         "seeds": ", ".join(map(str, params.seeds)),
         "images": f"{params.data.image_size} pixels, {classes} labels; test sets: "

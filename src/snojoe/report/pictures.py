@@ -21,7 +21,7 @@ from snojoe.outputs import ModelOutputs
 
 MOST_PICTURES = 110  # on a page, so that it stays small however many OOD sets there are
 EDGE = 160
-PIXELATED = 96  # below this, scaling up shows the pixels that the network sees
+PIXELATED = 64  # up to here an image is shown pixel by pixel, as the network sees it
 LABELS = 3
 
 
