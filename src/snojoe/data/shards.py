@@ -134,14 +134,20 @@ class Shards:
                 raise SnojoeError(f"{path}: damaged shard ({error})") from None
 
     def pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Pixels of the given rows, which ascend: (n, H, W, 3)."""
+        """Pixels of the given rows, which ascend: (n, H, W, 3); other row groups stay unread."""
         parts = []
         start = 0
-        for batch in self.batches(ROWS_PER_GROUP):
-            end = start + len(batch.ids)
-            inside = rows[(rows >= start) & (rows < end)]
-            parts.append(batch.pixels[inside - start])
-            start = end
+        for path, file in zip(self.paths, self._files, strict=True):
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                inside = rows[(rows >= start) & (rows < end)]
+                if inside.size:
+                    try:
+                        (records,) = file.read_row_group(group).combine_chunks().to_batches()
+                    except (pa.ArrowException, OSError) as error:
+                        raise SnojoeError(f"{path}: damaged shard ({error})") from None
+                    parts.append(self._batch(records).pixels[inside - start])
+                start = end
         return np.concatenate(parts)
 
     def _batch(self, records: pa.RecordBatch) -> Batch:
