@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.special import expit
 
 from snojoe.data.shards import Shards
-from snojoe.detectors.joint_energy import joint_energy
+from snojoe.energy import joint_energy
 from snojoe.evaluation import Experiment
 from snojoe.metrics import FloatArray
 from snojoe.outputs import ModelOutputs
