@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from _alone import alone
 
 from snojoe.errors import SnojoeError
 from snojoe.params import load_params
@@ -33,13 +36,20 @@ def run(work: Callable[..., None], *options: str) -> None:
     """Call ``work`` with the checked parameters and with integers from the command line.
 
     The parameters are checked first, so that a wrong depth is reported with what was expected. A
-    user's mistake ends in its message alone.
+    user's mistake and a failing disk end in one message, SIGTERM and Ctrl-C after tidying up.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     try:
         params = load_params()
         parser = argparse.ArgumentParser()
         for option in options:
             parser.add_argument(f"--{option}", type=int, required=True)
-        work(params, **vars(parser.parse_args()))
+        values = vars(parser.parse_args())
+        with alone("-".join(map(str, [Path(sys.argv[0]).stem, *values.values()]))):
+            work(params, **values)
     except SnojoeError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or Path.cwd()}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped")

@@ -16,6 +16,7 @@ from snojoe.tables import ablation_series, ablation_tree, id_test_note, table3_m
 
 def ablate(params: Params) -> None:
     experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
+    experiment.check_models(params.ablation.sn_layers)
     grid = depth_grid(experiment, params.ablation.sn_layers)
     table3 = grid.metrics()
     depths = dict.fromkeys(table3.sn_layers)

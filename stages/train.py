@@ -1,6 +1,6 @@
 """One classifier: a depth of spectral normalisation and a seed."""
 
-import shutil
+from pathlib import Path
 
 from _run import CHECKPOINTS, MODELS, PREPARED, WEIGHTS, run
 
@@ -12,12 +12,13 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     import torch
 
     from snojoe.batch_norm import fold_spectral_batch_norm
+    from snojoe.checkpoint import remove_checkpoint
     from snojoe.data.fetch import weights_file
     from snojoe.data.loader import TrainSet, TrainTransform
     from snojoe.data.prepare import read_classes
     from snojoe.data.shards import Shards
     from snojoe.detectors import JointEnergy
-    from snojoe.files import atomic_folder
+    from snojoe.files import atomic_folder, write_sums
     from snojoe.inference import predict_logits
     from snojoe.models import build_classifier, save_model
     from snojoe.spectral_norm import fold_spectral_norm, normalized_weights
@@ -35,8 +36,8 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     val = Shards(PREPARED / "val")
 
     settings = params.model_dump(include={"model", "spectral_norm", "train"})
-    key = fingerprint(settings, sn_layers, seed, WEIGHTS, PREPARED / "train", PREPARED / "val")
-    checkpoint = CHECKPOINTS / "train" / key / "checkpoint.pt"
+    sources = [Path(__file__), WEIGHTS, PREPARED / "train", PREPARED / "val"]
+    checkpoint = CHECKPOINTS / "train" / f"{fingerprint(settings, sn_layers, seed, *sources)}.pt"
     record = train_classifier(
         model,
         train_set,
@@ -63,8 +64,8 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
         save_model(model, folder, config)
         pd.DataFrame(record.history).to_csv(folder / "history.csv", index=False)
         pd.DataFrame(record.sigmas).to_csv(folder / "sigma.csv", index=False)
-    # A finished training never resumes: an edited one would have nothing left to do.
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)
+        write_sums(folder)
+    remove_checkpoint(checkpoint)
 
 
 if __name__ == "__main__":

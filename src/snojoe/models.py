@@ -144,17 +144,21 @@ def _shortcut(before: int, after: int) -> nn.Sequential:
 
 
 def save_model(model: Classifier, folder: Path, config: dict[str, Any]) -> None:
-    """Write ``model.safetensors`` and ``config.json``; ``config`` needs arch and classes.
+    """Write ``model.safetensors``, ``config.json`` and their checksums.
+
+    ``config`` needs arch and classes.
 
     The model is one without parametrisations (see ``snojoe.spectral_norm.fold_spectral_norm``).
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from snojoe.files import write_json
+    from snojoe.files import write_json, write_sums
 
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    # Not save_file: its error about a full disk is no OSError.
+    (folder / "model.safetensors").write_bytes(save(state))
     write_json(folder / "config.json", config)
+    write_sums(folder)
 
 
 def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
@@ -168,7 +172,10 @@ def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from snojoe.files import check_sums
+
     try:
+        check_sums(folder)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")
         model = build_classifier(config["arch"], len(config["classes"]))

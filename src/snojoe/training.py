@@ -21,10 +21,10 @@ from snojoe.batch_norm import (
     freeze_batch_norm,
     recalibrate_batch_norm,
 )
+from snojoe.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.data.loader import TrainSet, normalise, train_loader
 from snojoe.data.shards import Shards
 from snojoe.errors import SnojoeError
-from snojoe.files import atomic_file
 from snojoe.inference import predict_logits
 from snojoe.metrics import mean_average_precision
 from snojoe.models import Classifier
@@ -113,8 +113,8 @@ def train_classifier(
     schedule = _schedule(optimizer, params, steps=params.epochs * len(loader))
 
     record = Record()
-    if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
+    state = read_checkpoint(checkpoint, accelerator.device, say) if checkpoint else None
+    if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -171,8 +171,7 @@ def train_classifier(
                 "history": record.history,
                 "sigmas": record.sigmas,
             }
-            with atomic_file(checkpoint) as temporary:
-                torch.save(state, temporary)
+            write_checkpoint(checkpoint, state)
             saved = time.monotonic()
     model.eval()
     return record

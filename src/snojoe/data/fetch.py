@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snojoe.errors import SnojoeError
-from snojoe.files import atomic_folder, sha256, write_json
+from snojoe.files import atomic_folder, scratch_folder, sha256, write_json
 from snojoe.params import Data, Source
 from snojoe.progress import progress
 from snojoe.text import in_bytes
@@ -64,11 +63,10 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     if wrong:
         raise SnojoeError("\n".join(wrong))
 
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=raw.parent, prefix=".scratch-") as scratch:
+    with scratch_folder(raw) as scratch:
         new = {}
         if any(source.embedded for source in sources):
-            new = _make_embedded(data, Path(scratch))
+            new = _make_embedded(data, scratch)
             wanted |= {sha256(path): name for name, path in new.items()}
         for source in sources:
             if source.url and source.sha256 and there.get(raw / source.filename) != source.sha256:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from snojoe.data.images import ImageError, decode, is_image, resize
 from snojoe.data.shards import Content, Row, write_shards
 from snojoe.data.voc import Example, VOCDevkit
 from snojoe.errors import SnojoeError
-from snojoe.files import atomic_folder, write_json
+from snojoe.files import atomic_folder, scratch_folder, write_json
 from snojoe.params import Data
 from snojoe.progress import progress
 
@@ -55,11 +54,11 @@ def prepare(
         differs from ``data.expected``.
     """
     with (
-        tempfile.TemporaryDirectory(dir=_ensure(target.parent), prefix=".scratch-") as scratch,
+        scratch_folder(target.with_name("scratch")) as scratch,
         atomic_folder(target) as folder,
     ):
         # Every archive and list is read before the first image is decoded.
-        sets = _read(data, locate, Path(scratch))
+        sets = _read(data, locate, scratch)
         for name, groups in sets.identical.items():
             if groups:
                 say(f"{name}: identical images: {describe(groups)}")
@@ -194,11 +193,6 @@ def _positives(classes: list[str], examples: list[Example]) -> dict[str, int]:
     if not labelled:
         return {}
     return dict(zip(classes, np.sum(labelled, axis=0, dtype=int).tolist(), strict=True))
-
-
-def _ensure(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def read_classes(prepared: Path) -> list[str]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from snojoe.errors import SnojoeError
+from snojoe.files import check_sums, write_sums
 
 ROWS_PER_SHARD = 1024
 ROWS_PER_GROUP = 64
@@ -42,9 +43,9 @@ class Batch(NamedTuple):
 def write_shards(
     folder: Path, rows: Iterable[Row], *, split: str, content: Content, image_size: int
 ) -> int:
-    """Write rows to ``folder/00000.parquet`` and so on; memory does not grow with their number.
+    """Write rows to ``folder/00000.parquet`` and so on, and their checksums beside them.
 
-    Returns the number of rows.
+    Memory does not grow with the number of rows, which is returned.
     """
     schema = pa.schema(
         [
@@ -88,6 +89,7 @@ def write_shards(
     finally:
         if writer is not None:
             writer.close()
+    write_sums(folder)
     return count
 
 
@@ -102,7 +104,7 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.paths = sorted(folder.glob("*.parquet"))
+        self.paths = [folder / name for name in check_sums(folder) if name.endswith(".parquet")]
         if not self.paths:
             raise SnojoeError(f"{folder}: expected Parquet shards; found none")
         self._files = [_open(path) for path in self.paths]
