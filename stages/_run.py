@@ -47,6 +47,8 @@ def run(work: Callable[..., None], *options: str) -> None:
         values = vars(parser.parse_args())
         with alone("-".join(map(str, [Path(sys.argv[0]).stem, *values.values()]))):
             work(params, **values)
+        for number in (signal.SIGINT, signal.SIGTERM):  # what is done is not stopped any more
+            signal.signal(number, signal.SIG_IGN)
     except SnojoeError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

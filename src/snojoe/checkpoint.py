@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from snojoe.files import atomic_file, remove_abandoned
+from snojoe.text import first_line
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -37,8 +38,7 @@ def read_checkpoint(
     except FileNotFoundError:
         return None
     except _UNREADABLE as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        say(f"{path}: not a checkpoint of this training ({reason}); starting again")
+        say(f"{path}: not a checkpoint of this training ({first_line(error)}); starting again")
         return None
     return state
 

@@ -127,7 +127,7 @@ def check_sums(folder: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SnojoeError(f"{path}: not readable ({error})") from None
     sums = {match["name"]: match["sum"] for match in map(_SUM.fullmatch, lines) if match}
-    if not sums or len(sums) != len(lines):
+    if not sums or len(sums) != len(lines) or not all(map(str.isprintable, sums)):
         raise SnojoeError(f"{path}: not a list of checksums")
 
     def damage(name: str) -> str | None:

@@ -15,6 +15,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from snojoe.architectures import TRUNKS, layer_names
 from snojoe.errors import SnojoeError
+from snojoe.text import first_line
 
 HIDDEN = 1000
 
@@ -172,10 +173,12 @@ def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from snojoe.files import check_sums
+    from snojoe.files import SUMS, check_sums
 
     try:
-        check_sums(folder)
+        names = check_sums(folder)
+        if missing := {"config.json", "model.safetensors"} - {*names}:
+            raise SnojoeError(f"{folder / min(missing)}: not in {SUMS}")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")
         model = build_classifier(config["arch"], len(config["classes"]))
@@ -183,8 +186,7 @@ def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
     except FileNotFoundError as error:
         raise SnojoeError(f"{folder}: not a model directory: {error.filename} is missing") from None
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SnojoeError(f"{folder}: damaged model directory ({reason})") from None
+        raise SnojoeError(f"{folder}: damaged model directory ({first_line(error)})") from None
     return model.eval(), config
 
 
@@ -223,8 +225,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise SnojoeError(f"{path}: no such weights file") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SnojoeError(f"{path}: not a readable state dict ({reason})") from None
+        raise SnojoeError(f"{path}: not a readable state dict ({first_line(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise SnojoeError(f"{path}: expected a state dict (name -> tensor)")
     return state

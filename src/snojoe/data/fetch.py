@@ -58,10 +58,7 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     sources = [*data.id, *data.ood.values()]
     made = read_checksums(raw)
     wanted = {source.sha256: source.filename for source in sources if source.url and source.sha256}
-    there = {path: sha256(path) for path in files_in(raw)}
-    wrong = [*_wrong_archives(sources, folder), *_edited(there, {*made, *wanted})]
-    if wrong:
-        raise SnojoeError("\n".join(wrong))
+    there = check(data, raw)
 
     with scratch_folder(raw) as scratch:
         new = {}
@@ -88,10 +85,35 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     return lines
 
 
+def check(data: Data, raw: Path) -> dict[Path, str]:
+    """Checksums of the files in ``raw``.
+
+    Raises
+    ------
+    SnojoeError
+        Listing every archive of the user's that is missing or has another checksum than it should,
+        and every file in ``raw`` that this program did not write as it is.
+    """
+    sources = [*data.id, *data.ood.values()]
+    there = {path: sha256(path) for path in files_in(raw)}
+    known = {*read_checksums(raw), *(s.sha256 for s in sources if s.url and s.sha256)}
+    if wrong := [*_wrong_archives(sources, Path(data.folder)), *_edited(there, known)]:
+        raise SnojoeError("\n".join(wrong))
+    return there
+
+
 def read_checksums(folder: Path) -> dict[str, str]:
     """What this program put into a folder: names by checksum."""
     path = folder / CHECKSUMS
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SnojoeError(f"{path}: not readable ({error}); delete {folder}") from None
+    if not isinstance(found, dict):
+        raise SnojoeError(f"{path}: expected names by checksum; delete {folder}")
+    return found
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -8,10 +8,15 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from snojoe.text import first_line
+
 # Statistics of ImageNet, which every torchvision backbone expects.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+# Of the suffixes below; GIFs go by the name of JPEG in ImageNet. PIL knows more, and starts
+# Ghostscript for some of them.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
@@ -31,17 +36,11 @@ def decode(content: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", "Palette images with Transparency")
-            return Image.open(io.BytesIO(content)).convert("RGB")
+            return Image.open(io.BytesIO(content), formats=FORMATS).convert("RGB")
     except UnidentifiedImageError:
         raise ImageError("empty" if not content else "not an image of a known format") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise ImageError(str(error)) from None
+    except Exception as error:  # PIL raises whatever its decoders stumble over
+        raise ImageError(first_line(error)) from None
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:

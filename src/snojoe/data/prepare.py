@@ -59,6 +59,8 @@ def prepare(
     ):
         # Every archive and list is read before the first image is decoded.
         sets = _read(data, locate, scratch)
+        for line in sets.disagreements:
+            say(line)
         for name, groups in sets.identical.items():
             if groups:
                 say(f"{name}: identical images: {describe(groups)}")
@@ -93,6 +95,7 @@ class _Sets(NamedTuple):
     splits: dict[str, list[Example]]
     ood: dict[str, list[Example]]
     identical: dict[str, list[list[str]]]
+    disagreements: list[str]
 
 
 def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
@@ -110,7 +113,7 @@ def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
         for name, source in data.ood.items()
     }
     identical = check(data, _positives(devkit.classes, splits["train"]), splits, ood)
-    return _Sets(devkit.classes, splits, ood, identical)
+    return _Sets(devkit.classes, splits, ood, identical, devkit.disagreements)
 
 
 class _Writer:

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from snojoe.data.images import ImageError, decode, resize
 from snojoe.errors import SnojoeError
-from snojoe.files import check_sums, write_sums
+from snojoe.files import SUMS, check_sums, write_sums
 
 ROWS_PER_SHARD = 1024
 ROWS_PER_GROUP = 64
@@ -47,15 +48,8 @@ def write_shards(
 
     Memory does not grow with the number of rows, which is returned.
     """
-    schema = pa.schema(
-        [
-            ("id", pa.string()),
-            ("split", pa.string()),
-            ("labels", pa.list_(pa.uint8())),
-            (content, pa.binary()),
-        ],
-        metadata={"snojoe": json.dumps({"image_size": image_size})},
-    )
+    metadata = {"snojoe": json.dumps({"image_size": image_size})}
+    schema = _schema(content).with_metadata(metadata)
     folder.mkdir(parents=True, exist_ok=True)
     writer: pq.ParquetWriter | None = None
     group: list[Row] = []
@@ -107,24 +101,34 @@ class Shards:
         self.paths = [folder / name for name in check_sums(folder) if name.endswith(".parquet")]
         if not self.paths:
             raise SnojoeError(f"{folder}: expected Parquet shards; found none")
+        if unknown := {*folder.glob("*.parquet")} - {*self.paths}:
+            raise SnojoeError(f"{min(unknown)}: not in {SUMS}")
         self._files = [_open(path) for path in self.paths]
         schema = self._files[0].schema_arrow
         try:
             self.image_size = int(json.loads(schema.metadata[b"snojoe"])["image_size"])
-            self.content: Content = "pixels" if "pixels" in schema.names else "image"
         except (KeyError, TypeError, ValueError):
             raise SnojoeError(f"{self.paths[0]}: not a shard of this program") from None
+        self.content: Content = "pixels" if "pixels" in schema.names else "image"
+        for path, file in zip(self.paths, self._files, strict=True):
+            same_size = file.schema_arrow.metadata == schema.metadata
+            if not same_size or not file.schema_arrow.equals(_schema(self.content)):
+                columns = ", ".join(f"{c.name} {c.type}" for c in file.schema_arrow)
+                raise SnojoeError(f"{path}: not a shard of this program (columns {columns})")
 
     def __len__(self) -> int:
         return sum(file.metadata.num_rows for file in self._files)
 
     def table(self, columns: Sequence[str]) -> pa.Table:
         """The given columns of all rows, in memory."""
-        return pa.concat_tables(file.read(columns=list(columns)) for file in self._files)
+        try:
+            return pa.concat_tables(file.read(columns=list(columns)) for file in self._files)
+        except (pa.ArrowException, OSError) as error:
+            raise SnojoeError(f"{self.folder}: damaged shard ({error})") from None
 
     def labels(self) -> np.ndarray | None:
         """(n, K) uint8, or None where the rows carry none."""
-        return _labels(self.table(["labels"])["labels"])
+        return self._labels(self.table(["labels"])["labels"])
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Stream all rows as pixels of the evaluation size, in order."""
@@ -132,7 +136,7 @@ class Shards:
             try:
                 for records in file.iter_batches(batch_size):
                     yield self._batch(records)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ImageError) as error:
                 raise SnojoeError(f"{path}: damaged shard ({error})") from None
 
     def pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -150,13 +154,22 @@ class Shards:
         side = self.image_size
         column = records[self.content]
         if self.content == "pixels":
-            pixels = np.frombuffer(bytearray().join(column.to_pylist()), dtype=np.uint8)
+            contents = column.to_pylist()
+            if {len(content or b"") for content in contents} != {side * side * 3}:
+                raise SnojoeError(f"{self.folder}: expected {side} x {side} pixels in each row")
+            pixels = np.frombuffer(bytearray().join(contents), dtype=np.uint8)
             pixels = pixels.reshape(len(column), side, side, 3)
         else:
-            from snojoe.data.images import decode, resize
+            pixels = np.stack([resize(decode(c.as_py() or b""), side) for c in column])
+        return Batch(records["id"].to_pylist(), pixels, self._labels(records["labels"]))
 
-            pixels = np.stack([resize(decode(c.as_py()), side) for c in column])
-        return Batch(records["id"].to_pylist(), pixels, _labels(records["labels"]))
+    def _labels(self, column: pa.ChunkedArray | pa.Array) -> np.ndarray | None:
+        if column.null_count:
+            return None
+        rows = column.to_pylist()
+        if len({len(row) for row in rows}) != 1 or not set().union(*rows) <= {0, 1}:
+            raise SnojoeError(f"{self.folder}: expected a 0 or 1 per class in each row's labels")
+        return np.array(rows, dtype=np.uint8)
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -166,7 +179,12 @@ def _open(path: Path) -> pq.ParquetFile:
         raise SnojoeError(f"{path}: damaged shard ({error})") from None
 
 
-def _labels(column: pa.ChunkedArray | pa.Array) -> np.ndarray | None:
-    if column.null_count:
-        return None
-    return np.array(column.to_pylist(), dtype=np.uint8)
+def _schema(content: Content) -> pa.Schema:
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("split", pa.string()),
+            ("labels", pa.list_(pa.uint8())),
+            (content, pa.binary()),
+        ]
+    )

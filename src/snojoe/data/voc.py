@@ -8,9 +8,9 @@ An image is positive for a class when any of its objects is annotated, difficult
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 from defusedxml import DefusedXmlException
@@ -18,6 +18,7 @@ from defusedxml.ElementTree import fromstring
 
 from snojoe.data.archives import Archive
 from snojoe.errors import SnojoeError
+from snojoe.text import first_line
 
 _LIST = re.compile(r"^(?:.*/)?(?P<set>[^/]+)/ImageSets/Main/(?P<list>[^/]+)\.txt$")
 
@@ -47,6 +48,8 @@ class VOCDevkit:
     classes : list of str
         Sorted. From the names of the per-class lists (``dog_train.txt``) where the archives hold
         any, else from the annotations of the images that a call to ``examples`` asks for first.
+    disagreements : list of str
+        Where a per-class list and the annotations of the images asked for say different things.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class VOCDevkit:
             name.rsplit(".", 1)[0]: name for name in self._files if "/JPEGImages/" in name
         }
         self.classes = sorted(self._classes_of_lists())
+        self.disagreements: list[str] = []
 
     @property
     def lists(self) -> list[str]:
@@ -135,7 +139,30 @@ class VOCDevkit:
                     labels[column[name]] = 1
             archive, name = self._files[self._jpegs[stem]]
             examples.append(Example(image_id, archive, name, labels))
+        labelled_ids = {e.id: e.labels for e in examples if e.labels is not None}
+        for item in lists if labelled_ids else ():
+            self.disagreements += self._compare(item, labelled_ids)
         return examples
+
+    def _compare(self, item: str, labels: Mapping[str, np.ndarray]) -> Iterator[str]:
+        """The per-class lists beside an image-set list say once more what the annotations say."""
+        set_name, list_name = item.split("/")
+        positive = {"1", "0"} if self.difficult else {"1"}
+        listed = self._read_list(item)
+        for column, label in enumerate(self.classes):
+            if (key := (set_name, f"{label}_{list_name}")) not in self._lists:
+                continue
+            archive, name = self._lists[key]
+            lines = (line.split() for line in _text(archive, name).splitlines())
+            marks = {f"{set_name}/{words[0]}": words[-1] for words in lines if words}
+            different = [i for i in listed if (marks.get(i) in positive) != labels[i][column]]
+            different += [i for i in listed if marks.get(i) not in ("1", "0", "-1")]
+            different += [i for i in marks if i not in labels]
+            if different:
+                yield (
+                    f"{archive.path}: {name} and {item} with its annotations disagree on "
+                    f"{len(set(different))} images, such as {different[0]}"
+                )
 
     def _read_list(self, item: str) -> list[str]:
         set_name, list_name = item.split("/")
@@ -143,10 +170,12 @@ class VOCDevkit:
             raise SnojoeError(f"{item}: no such image-set list; there are {', '.join(self.lists)}")
         archive, name = self._lists[set_name, list_name]
         lines = [line.split() for line in _text(archive, name).splitlines()]
-        ids = [f"{set_name}/{words[0]}" for words in lines if words]
-        if not ids:
+        stems = [words[0] for words in lines if words]
+        if not stems:
             raise SnojoeError(f"{archive.path}: {name} lists no image")
-        return ids
+        if wrong := [stem for stem in stems if "/" in stem or not stem.isprintable()]:
+            raise SnojoeError(f"{archive.path}: {name}: {wrong[0][:80]!r} is no image's name")
+        return [f"{set_name}/{stem}" for stem in stems]
 
     def _objects(self, image_id: str) -> set[str] | None:
         """Class names annotated in an image, or None without an annotation file."""
@@ -156,16 +185,26 @@ class VOCDevkit:
         archive, name = self._files[key]
         try:
             root = fromstring(archive[name])
-        except (ParseError, DefusedXmlException, ValueError) as error:
-            raise SnojoeError(f"{archive.path}: {name} is not valid XML ({error})") from None
+        except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+            raise SnojoeError(
+                f"{archive.path}: {name} is not valid XML ({first_line(error)})"
+            ) from None
         if root.tag != "annotation":
             raise SnojoeError(f"{archive.path}: {name}: expected <annotation>; got <{root.tag}>")
+        other = f"{_inside(image_id, 'JPEGImages').rpartition('/')[0]}/{_stem(root)}"
+        if other != _inside(image_id, "JPEGImages") and other in self._jpegs:
+            raise SnojoeError(f"{archive.path}: {name} is the annotation of {other}.jpg")
         names = set()
         for thing in root.iterfind("object"):
             label = (thing.findtext("name") or "").strip()
             if not label:
                 raise SnojoeError(f"{archive.path}: {name}: an <object> without a <name>")
-            if self.difficult or (thing.findtext("difficult") or "0").strip() != "1":
+            difficult = (thing.findtext("difficult") or "0").strip()
+            if difficult not in ("0", "1"):
+                raise SnojoeError(
+                    f"{archive.path}: {name}: <difficult>: expected 0 or 1; got {difficult!r}"
+                )
+            if self.difficult or difficult == "0":
                 names.add(label)
         return names
 
@@ -181,6 +220,10 @@ class VOCDevkit:
 def _inside(image_id: str, folder: str) -> str:
     set_name, stem = image_id.split("/")
     return f"{set_name}/{folder}/{stem}"
+
+
+def _stem(root: Element) -> str:
+    return (root.findtext("filename") or "").strip().rpartition("/")[2].rpartition(".")[0]
 
 
 def _last_three(name: str) -> str:
