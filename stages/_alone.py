@@ -24,16 +24,14 @@ from snojoe.files import is_alive
 # In the checkout whose outputs the stage writes: queued experiments have one each.
 LOCKS = Path(".checkpoints/locks")
 
-# An orphan looks for its parent once a second and is given ten to tidy up.
-_LOOK_S, _TIDY_S = 1.0, 10.0
+# An orphan looks for its parent once a second and is given five to tidy up.
+_LOOK_S, _TIDY_S = 1.0, 5.0
 _WAIT_S = 2 * (_LOOK_S + _TIDY_S)
 
 
 @contextlib.contextmanager
 def alone(name: str) -> Iterator[None]:
     """Hold the lock of a stage; stop the process when the DVC that started it is gone.
-
-    The processes of one training (torchrun) count as one.
 
     Raises
     ------
@@ -42,9 +40,6 @@ def alone(name: str) -> Iterator[None]:
     """
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_stop_with, args=(_dvc_process(),), daemon=True).start()
-    if int(os.environ.get("RANK", "0")):
-        yield
-        return
     LOCKS.mkdir(parents=True, exist_ok=True)
     with (LOCKS / f"{name}.lock").open("a+", encoding="utf-8") as file:
         _lock(file, name)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from _run import CHECKPOINTS, MODELS, PREPARED, WEIGHTS, run
+from _run import CHECKPOINTS, MODELS, PREPARED, RANK, WEIGHTS, run
 
 from snojoe.params import Params
 
@@ -18,6 +18,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     from snojoe.data.prepare import read_classes
     from snojoe.data.shards import Shards
     from snojoe.detectors import JointEnergy
+    from snojoe.failures import explained
     from snojoe.files import atomic_folder, write_sums
     from snojoe.inference import predict_logits
     from snojoe.models import build_classifier, save_model
@@ -38,15 +39,18 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     settings = params.model_dump(include={"model", "spectral_norm", "train"})
     sources = [Path(__file__), WEIGHTS, PREPARED / "train", PREPARED / "val"]
     checkpoint = CHECKPOINTS / "train" / f"{fingerprint(settings, sn_layers, seed, *sources)}.pt"
-    record = train_classifier(
-        model,
-        train_set,
-        val,
-        params=params.train,
-        spectral_norm=params.spectral_norm,
-        sn_layers=sn_layers,
-        checkpoint=checkpoint,
-    )
+    with explained("train.batch_size", params.train.batch_size):
+        record = train_classifier(
+            model,
+            train_set,
+            val,
+            params=params.train,
+            spectral_norm=params.spectral_norm,
+            sn_layers=sn_layers,
+            checkpoint=checkpoint,
+        )
+    if RANK:
+        return
     fold_spectral_batch_norm(fold_spectral_norm(model))
     val_logits, _ = predict_logits(model, val)
     detector = JointEnergy(accept=0.95).fit(val_logits)
@@ -69,4 +73,4 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    run(train, "sn-layers", "seed")
+    run(train, "sn-layers", "seed", several_processes=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.batch_norm import (
@@ -33,6 +34,8 @@ from snojoe.progress import progress
 from snojoe.spectral_norm import apply_spectral_norm, normalized_weights, spectral_norms
 
 CHECKPOINT_EVERY_S = 15.0
+# Steps between two looks at the loss on an accelerator, which has to wait for each.
+_CHECK_LOSS_EVERY = 50
 
 
 @dataclass
@@ -85,12 +88,19 @@ def train_classifier(
     Raises
     ------
     SnojoeError
-        If the loss stops being finite.
+        If the loss stops being finite, or a batch cannot be shared evenly among the processes.
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if _has_bf16() else "no",
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
+    if params.batch_size % accelerator.num_processes:
+        raise SnojoeError(
+            f"train.batch_size: expected a multiple of the {accelerator.num_processes} processes; "
+            f"got {params.batch_size}"
+        )
+    if not accelerator.is_main_process:
+        say = _say_nothing
     normaliser = apply_spectral_norm(
         model,
         sn_layers,
@@ -130,6 +140,7 @@ def train_classifier(
     if not record.sigmas:
         record.sigmas += _sigmas(model, epoch=0)
     network, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    check_every = 1 if accelerator.device.type == "cpu" else _CHECK_LOSS_EVERY
     started = saved = time.monotonic()
     resumed_at = len(record.history)
     for epoch in range(resumed_at, params.epochs):
@@ -138,9 +149,10 @@ def train_classifier(
         if params.freeze_after_epoch is not None and epoch >= params.freeze_after_epoch:
             freeze_batch_norm(model)
         total = torch.zeros((), device=accelerator.device)
-        for pixels, labels in progress(
+        batches = progress(
             loader, total=len(loader), desc=f"epoch {epoch + 1}/{params.epochs}", unit="step"
-        ):
+        )
+        for step, (pixels, labels) in enumerate(batches, start=1):
             with accelerator.autocast():
                 logits = network(normalise(pixels))
             loss = bce(logits.float(), labels)
@@ -150,12 +162,9 @@ def train_classifier(
             normaliser.power_iteration()
             schedule.step()
             total += loss.detach()
-        train_loss = float(total) / len(loader)
-        if not torch.isfinite(total):
-            raise SnojoeError(
-                f"epoch {epoch + 1}: the loss is {train_loss}; expected a finite number "
-                "(train.lr may be too high)"
-            )
+            if step % check_every == 0 or step == len(loader):
+                _check_finite(total, f"epoch {epoch + 1}", step, check_every)
+        train_loss = float(accelerator.reduce(total, "mean")) / len(loader)
         row = {"epoch": epoch + 1, "train_loss": train_loss, **_validate(model, val)}
         record.history.append(row)
         record.sigmas += _sigmas(model, epoch + 1)
@@ -163,7 +172,8 @@ def train_classifier(
         left = params.epochs - epoch - 1
         seconds_each = (time.monotonic() - started) / (epoch + 1 - resumed_at)
         say(_line(row, params.epochs, left * seconds_each))
-        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S and left:
+        due = left and time.monotonic() - saved > CHECKPOINT_EVERY_S
+        if checkpoint is not None and due and accelerator.is_main_process:
             state = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -175,6 +185,21 @@ def train_classifier(
             saved = time.monotonic()
     model.eval()
     return record
+
+
+def _check_finite(total: Tensor, epoch: str, step: int, every: int) -> None:
+    """A sum of losses that is no longer finite stays so: no step needs a look of its own."""
+    if not torch.isfinite(total):
+        first = (step - 1) // every * every + 1
+        steps = f"step {step}" if first == step else f"steps {first} to {step}"
+        raise SnojoeError(
+            f"{epoch}, {steps}: the loss is {float(total)}; expected a finite number "
+            "(train.lr may be too high)"
+        )
+
+
+def _say_nothing(line: str) -> None:
+    """What all processes would say, the first says."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -220,6 +245,8 @@ def _validate(model: Classifier, val: Shards) -> dict[str, float]:
     if labels is None:
         raise SnojoeError(f"{val.folder}: expected labelled images")
     loss = bce(torch.from_numpy(logits), torch.from_numpy(labels).float())
+    if not torch.isfinite(loss):
+        raise SnojoeError(f"the loss on val is {float(loss)}; train.lr may be too high")
     return {"val_loss": float(loss), "val_map": mean_average_precision(labels, logits)}
 
 

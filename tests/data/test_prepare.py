@@ -147,7 +147,7 @@ def test_a_damaged_shard_is_named(tmp_path):
     shard.unlink()
     with pytest.raises(SnojoeError, match=r"00000\.parquet: is missing"):
         Shards(tmp_path)
-    with pytest.raises(SnojoeError, match="nowhere: .*SHA256SUMS is missing"):
+    with pytest.raises(SnojoeError, match=r"nowhere: .*SHA256SUMS is missing"):
         Shards(tmp_path / "nowhere")
 
 

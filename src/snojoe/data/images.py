@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from snojoe.errors import SnojoeError
 from snojoe.text import first_line
 
 # Statistics of ImageNet, which every torchvision backbone expects.
@@ -20,7 +21,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
-class ImageError(ValueError):
+class ImageError(SnojoeError):
     """The bytes are not an image that can be decoded; the message says why."""
 
 
