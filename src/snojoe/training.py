@@ -158,12 +158,12 @@ def train_classifier(
             loss = bce(logits.float(), labels)
             optimizer.zero_grad()
             accelerator.backward(loss)
-            optimizer.step()
-            normaliser.power_iteration()
-            schedule.step()
             total += loss.detach()
             if step % check_every == 0 or step == len(loader):
                 _check_finite(total, f"epoch {epoch + 1}", step, check_every)
+            optimizer.step()
+            normaliser.power_iteration()
+            schedule.step()
         train_loss = float(accelerator.reduce(total, "mean")) / len(loader)
         row = {"epoch": epoch + 1, "train_loss": train_loss, **_validate(model, val)}
         record.history.append(row)
