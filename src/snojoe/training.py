@@ -91,6 +91,7 @@ def train_classifier(
         If the loss stops being finite, or a batch cannot be shared evenly among the processes.
     """
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # else torchrun's processes do not meet
         mixed_precision="bf16" if _has_bf16() else "no",
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from test_pipeline import Checkout
 
-KILLS_PER_STAGE = 6
+KILLS = 50
+KILLS_PER_STAGE = 6  # in each clone; a stage that is done cannot be killed again
 SMALL = {
     "seeds": [0],
     "ablation": {"sn_layers": [0, 9, 0, 9]},
@@ -107,10 +108,8 @@ def prepared_checkout(folder):
     return checkout
 
 
-@pytest.mark.slow
-def test_a_killed_repro_goes_on_to_the_same_results(tmp_path):
-    checkout, disturbed = (prepared_checkout(tmp_path / n) for n in ("undisturbed", "disturbed"))
-    run = Repro(checkout, tmp_path / "undisturbed.log")
+def duration_of_stages(run):
+    """Follows a run to its end."""
     took, done = {}, 0
     while stage := run.wait_for_a_stage(done):
         took[stage], done = -time.monotonic(), done + 1
@@ -118,21 +117,19 @@ def test_a_killed_repro_goes_on_to_the_same_results(tmp_path):
             time.sleep(0.05)
         took[stage] += time.monotonic()
     assert run.process.returncode == 0, run.output()
-    assert sorted(took) == sorted(STAGES)
-    undisturbed = results(checkout.folder)
+    return took
 
-    checkout = disturbed
-    rng = random.Random(0)
-    kinds = itertools.cycle(rng.sample(list(itertools.product(WHOM, SIGNALS)), k=9))
+
+def kill_until_done(checkout, log, took, kinds, rng, killed):
+    """Runs ``dvc repro`` again and again, and kills it again and again, until it ends well."""
     left = dict.fromkeys(STAGES, KILLS_PER_STAGE)
-    killed = collections.Counter()
-    run, done, runs = Repro(checkout, tmp_path / "disturbed.log"), 0, 1
+    run, done = Repro(checkout, log), 0
     while True:
         stage = run.wait_for_a_stage(done)
         if stage is None:
             if run.process.returncode == 0:
-                break
-            run, done, runs = Repro(checkout, tmp_path / "disturbed.log"), 0, runs + 1
+                return
+            run, done = Repro(checkout, log), 0
             continue
         done += 1
         if not left[stage]:
@@ -152,17 +149,29 @@ def test_a_killed_repro_goes_on_to_the_same_results(tmp_path):
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.process.wait(0.5 if whom == "dvc" and number == signal.SIGINT else 15)
 
-    print(json.dumps({"runs": runs, **killed}))
-    log = (tmp_path / "disturbed.log").read_text()
-    print(log.count("resuming after epoch"), "resumptions")
-    assert sum(killed[stage] for stage in STAGES) >= 50
-    mine = [p for p in psutil.process_iter() if p.pid != os.getpid()]
-    folders = [p.cwd() for p in stage_processes(mine) if p.is_running()]
-    assert str(checkout.folder) not in folders
 
-    assert results(checkout.folder) == undisturbed
-    left_over = [p for p in checkout.folder.rglob("*.tmp") if ".dvc" not in p.parts]
-    left_over += list(checkout.folder.glob("data/.*")) + list(
-        checkout.folder.glob(".checkpoints/train/*")
-    )
-    assert left_over == []
+@pytest.mark.slow
+def test_a_killed_repro_goes_on_to_the_same_results(tmp_path):
+    checkout = prepared_checkout(tmp_path / "undisturbed")
+    took = duration_of_stages(Repro(checkout, tmp_path / "undisturbed.log"))
+    assert sorted(took) == sorted(STAGES)
+    undisturbed = results(checkout.folder)
+
+    rng = random.Random(0)
+    kinds = itertools.cycle(rng.sample(list(itertools.product(WHOM, SIGNALS)), k=9))
+    killed = collections.Counter()
+    for clone in itertools.count(1):
+        checkout = prepared_checkout(tmp_path / f"{clone}")
+        log = tmp_path / f"{clone}.log"
+        kill_until_done(checkout, log, took, kinds, rng, killed)
+        kills = sum(killed[stage] for stage in STAGES)
+        resumed = log.read_text().count("resuming after epoch")
+        print(f"{clone} clones, {kills} kills, {resumed} resumptions: {json.dumps(killed)}")
+        folders = {process.cwd() for process in stage_processes(psutil.process_iter())}
+        assert str(checkout.folder) not in folders
+
+        assert results(checkout.folder) == undisturbed
+        assert [p for p in checkout.folder.rglob("*.tmp") if ".dvc" not in p.parts] == []
+        assert list((checkout.folder / ".checkpoints/train").iterdir()) == []
+        if kills >= KILLS:
+            return
