@@ -1,5 +1,6 @@
 """One classifier: a depth of spectral normalisation and a seed."""
 
+import os
 from pathlib import Path
 
 from _run import CHECKPOINTS, MODELS, PREPARED, RANK, WEIGHTS, run
@@ -26,6 +27,10 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     from snojoe.training import fingerprint, train_classifier
 
     torch.manual_seed(seed)
+    if (
+        "CUBLAS_WORKSPACE_CONFIG" in os.environ
+    ):  # asks for the same bits on a GPU: docs/reliability.md
+        torch.use_deterministic_algorithms(True)
     classes = read_classes(PREPARED)
     arch = params.model.arch
     model = build_classifier(arch, len(classes), weights_file(WEIGHTS))

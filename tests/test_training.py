@@ -153,6 +153,21 @@ def test_batch_norm_freezes_after_the_given_epoch(prepared):
     assert not states_equal(statistics(None, 2), after_one)
 
 
+def test_batch_norm_over_processes_is_handled_as_the_plain_one(prepared, monkeypatch):
+    """What a GPU trains with where there are several processes; here there is one."""
+    plain, record = fit(prepared, 9, freeze_after_epoch=1, batch_norm_bound=0.5)
+    convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
+
+    def build(*arguments):
+        return convert(build_classifier(*arguments))
+
+    monkeypatch.setitem(globals(), "build_classifier", build)
+    converted, again = fit(prepared, 9, freeze_after_epoch=1, batch_norm_bound=0.5)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in converted.modules())
+    assert again == record
+    assert states_equal(converted.state_dict(), plain.state_dict())
+
+
 def test_hard_sn_before_batch_norm_in_train_mode_changes_no_output():
     """PAPER: the batch statistics divide sigma out again, up to BatchNorm's eps."""
     from snojoe.spectral_norm import apply_spectral_norm

@@ -57,16 +57,15 @@ def train(checkout, launcher, wait=True, **env):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_train_to_the_loss_curve_of_one(checkout, launcher):
-    """With BatchNorm frozen the two differ by rounding, else by the statistics of half a batch."""
-    for frozen, tolerance in ((0, 2e-3), (3, 0.1)):
-        checkout.change({"train": {"freeze_after_epoch": frozen}})
-        one, _ = train(checkout, None)
-        two, output = train(checkout, launcher)
-        difference = np.abs(two.train_loss / one.train_loss - 1).max()
-        print(f"{launcher}, freeze_after_epoch {frozen}: {difference:.2g}")
-        print(pd.concat([one, two], axis=1).to_string())
-        assert difference < tolerance
-        assert output.count("epoch 4/4") == 1, output
+    """Frozen BatchNorm: a CPU has no statistics over processes, which live BatchNorm would need."""
+    checkout.change({"train": {"freeze_after_epoch": 0}})
+    one, _ = train(checkout, None)
+    two, output = train(checkout, launcher)
+    difference = np.abs(two / one - 1).max()
+    print(f"{launcher}: {difference.to_dict()}\n{pd.concat([one, two], axis=1).to_string()}")
+    assert difference.train_loss < 1e-3
+    assert difference.val_loss < 1e-3
+    assert output.count("epoch 4/4") == 1, output
     assert not list(checkout.folder.rglob("*.tmp"))
     assert not list((checkout.folder / ".checkpoints/train").iterdir())
 
