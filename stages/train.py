@@ -27,9 +27,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     from snojoe.training import fingerprint, train_classifier
 
     torch.manual_seed(seed)
-    if (
-        "CUBLAS_WORKSPACE_CONFIG" in os.environ
-    ):  # asks for the same bits on a GPU: docs/reliability.md
+    if "CUBLAS_WORKSPACE_CONFIG" in os.environ:  # asks for the same bits on a GPU
         torch.use_deterministic_algorithms(True)
     classes = read_classes(PREPARED)
     arch = params.model.arch

@@ -155,14 +155,10 @@ def test_batch_norm_freezes_after_the_given_epoch(prepared):
 
 def test_batch_norm_over_processes_is_handled_as_the_plain_one(prepared, monkeypatch):
     """What a GPU trains with where there are several processes; here there is one."""
-    plain, record = fit(prepared, 9, freeze_after_epoch=1, batch_norm_bound=0.5)
-    convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
-
-    def build(*arguments):
-        return convert(build_classifier(*arguments))
-
-    monkeypatch.setitem(globals(), "build_classifier", build)
-    converted, again = fit(prepared, 9, freeze_after_epoch=1, batch_norm_bound=0.5)
+    plain, record = fit(prepared, 9, freeze_after_epoch=1)
+    convert, build = torch.nn.SyncBatchNorm.convert_sync_batchnorm, build_classifier
+    monkeypatch.setitem(globals(), "build_classifier", lambda *names: convert(build(*names)))
+    converted, again = fit(prepared, 9, freeze_after_epoch=1)
     assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in converted.modules())
     assert again == record
     assert states_equal(converted.state_dict(), plain.state_dict())

@@ -105,7 +105,7 @@ def train_classifier(
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
     if several_gpus and spectral_norm.batch_norm_bound is None:
         # The statistics of the whole batch. PyTorch has nothing like it for CPUs.
-        torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     normaliser = apply_spectral_norm(
         model,
         sn_layers,
