@@ -21,6 +21,8 @@ from typing import TextIO
 from snojoe.errors import SnojoeError
 from snojoe.files import is_alive
 
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")
+
 # In the checkout whose outputs the stage writes: queued experiments have one each.
 LOCKS = Path(".checkpoints/locks")
 
@@ -36,10 +38,12 @@ def alone(name: str) -> Iterator[None]:
     Raises
     ------
     SnojoeError
-        If another process holds the lock and does not let go.
+        If another process holds the lock and does not let go, or DVC is gone already.
     """
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=_stop_with, args=(_dvc_process(),), daemon=True).start()
+        if not (process := _dvc_process()):
+            raise SnojoeError(f"{name}: the DVC that started this is gone; nothing was done")
+        threading.Thread(target=_stop_with, args=(process,), daemon=True).start()
     LOCKS.mkdir(parents=True, exist_ok=True)
     with (LOCKS / f"{name}.lock").open("a+", encoding="utf-8") as file:
         _lock(file, name)
@@ -70,15 +74,24 @@ def _lock(file: TextIO, name: str) -> None:
 
 
 def _dvc_process() -> int:
-    """The ancestor that is DVC: shells that do not replace themselves stand between."""
+    """The ancestor that is DVC, 0 if it is gone already.
+
+    Shells that do not replace themselves stand between. Orphans are adopted by process 1 or by
+    systemd. What is neither may be a program that uses DVC as a library.
+    """
     process = os.getppid()
-    while shutil.which("ps") and process > 1:
+    while shutil.which("ps"):
         command = ["ps", "-o", "ppid=,args=", "-p", str(process)]
         line = subprocess.run(command, check=False, capture_output=True, text=True).stdout
         parent, _, arguments = line.strip().partition(" ")
-        if any(Path(word).name == "dvc" for word in arguments.split()):
+        names = [Path(word).name.lstrip("-") for word in arguments.split()]
+        if "dvc" in names:
             return process
-        process = int(parent or 0)
+        if not names or process == 1 or names[0] == "systemd":
+            return 0
+        if names[0] not in _SHELLS:
+            break
+        process = int(parent)
     return os.getppid()
 
 

@@ -119,6 +119,24 @@ def test_an_orphan_stops_and_the_next_run_waits_for_that(tmp_path):
     assert temporaries(tmp_path) == []
 
 
+def test_a_stage_whose_dvc_is_gone_before_it_starts_does_nothing(tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "stage.py").write_text(
+        "import time; time.sleep(1)\n" + STAGE.format(work="pass", name="w")
+    )
+    subprocess.run(
+        ["sh", "-c", f"({sys.executable} stage.py 2> errors; touch ended) &"],
+        cwd=tmp_path,
+        env=ENV | {"DVC_STAGE": "w"},
+        check=True,
+    )
+    wait_for(tmp_path / "ended")
+    assert (
+        "the DVC that started this is gone; nothing was done" in (tmp_path / "errors").read_text()
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
