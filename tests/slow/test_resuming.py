@@ -26,7 +26,7 @@ def replace(path, old, new):
 EDITS = {
     "nothing": lambda checkout: None,
     "train.lr": lambda checkout: checkout.change({"train": {"lr": 0.001}}),
-    "train.epochs": lambda checkout: checkout.change({"train": {"epochs": 7}}),
+    "train.epochs": lambda checkout: checkout.change({"train": {"epochs": 13}}),
     "spectral_norm": lambda checkout: checkout.change({"spectral_norm": {"bound": "soft"}}),
     "the loop": replace("src/snojoe/training.py", "betas=(0.9, 0.999)", "betas=(0.8, 0.999)"),
     "the normalisation": replace("src/snojoe/data/images.py", "0.485", "0.5"),
@@ -42,7 +42,7 @@ EDITS = {
 def killed(tmp_path_factory):
     """After a training that was killed when it had written a checkpoint."""
     checkout = prepared_checkout(tmp_path_factory.mktemp("resuming"))
-    checkout.change({"train": {"epochs": 6}})
+    checkout.change({"train": {"epochs": 12}})
     checkout("dvc", "repro", "preprocess")
     process = subprocess.Popen(
         TRAIN, cwd=checkout.folder, env=checkout._env(), stdout=subprocess.PIPE
