@@ -1,8 +1,10 @@
 """Files by people who mean harm: nothing is run, nothing is written elsewhere, nothing bursts."""
 
+import contextlib
 import gzip
 import io
 import tarfile
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 import torch
 import yaml
 from conftest import annotation, jpeg, voc_files, write_folder, write_tar
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from snojoe.checkpoint import read_checkpoint
@@ -29,7 +33,7 @@ IMAGES = {"a": [("dog", False)], "b": [("dog", False)], "c": [("dog", False)]}
 LISTS = {"train": ["a"], "val": ["b"], "test": ["c"]}
 
 
-def settings(folder, ood="other.tar", **changes):
+def data_settings(folder, ood="other.tar", **changes):
     return Data.model_validate(
         {
             "folder": str(folder),
@@ -48,7 +52,7 @@ def settings(folder, ood="other.tar", **changes):
 
 def run(folder, files=None, **changes):
     write_tar(folder / "voc.tar", voc_files(IMAGES, LISTS) if files is None else files)
-    data = settings(folder, **changes)
+    data = data_settings(folder, **changes)
     prepare(data, lambda source: folder / source.path, folder / "out/prepared", lambda line: None)
     return folder / "out/prepared"
 
@@ -181,3 +185,32 @@ def test_no_parameter_reaches_a_shell():
     """DVC puts what ``${...}`` stands for into a command without quoting it."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert not [name for name, stage in stages.items() if "${" in stage["cmd"]]
+
+
+@given(
+    st.binary(max_size=400), st.sampled_from([b"", jpeg()[:300], b"II*\0", b"BM", b"RIFF....WEBP"])
+)
+@settings(deadline=None, max_examples=200)
+def test_any_bytes_are_an_image_or_an_image_error(content, start):
+    with contextlib.suppress(ImageError):
+        decode(start + content)
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("latin-1")))
+@settings(deadline=None, max_examples=200)
+def test_any_text_is_refused_as_parameters(text):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        with pytest.raises(SnojoeError, match=r"^\S+params\.yaml: "):
+            load_params(path)
+
+
+@given(st.binary(max_size=2000), st.sampled_from([b"", b"\x1f\x8b\x08", bytes(512)]))
+@settings(deadline=None, max_examples=200)
+def test_any_bytes_are_an_archive_or_named(content, start):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.tar"
+        path.write_bytes(start + content)
+        with contextlib.suppress(SnojoeError):
+            assert all(isinstance(member, bytes) for member in Archive(path, Path(folder)).values())
