@@ -190,14 +190,14 @@ def test_no_parameter_reaches_a_shell():
 @given(
     st.binary(max_size=400), st.sampled_from([b"", jpeg()[:300], b"II*\0", b"BM", b"RIFF....WEBP"])
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_bytes_are_an_image_or_an_image_error(content, start):
     with contextlib.suppress(ImageError):
         decode(start + content)
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("latin-1")))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_text_is_refused_as_parameters(text):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
@@ -207,7 +207,7 @@ def test_any_text_is_refused_as_parameters(text):
 
 
 @given(st.binary(max_size=2000), st.sampled_from([b"", b"\x1f\x8b\x08", bytes(512)]))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_bytes_are_an_archive_or_named(content, start):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.tar"

@@ -85,7 +85,7 @@ def stage_processes(processes):
             command = process.cmdline()
         except psutil.Error:
             continue
-        if len(command) > 1 and command[1].startswith("stages/"):
+        if any(word.startswith("stages/") for word in command[1:3]):  # torchrun adds -u
             found.append(process)
     return found
 
