@@ -584,7 +584,7 @@ def checkpoint_case(world, folder, damage, rng):
     else:
         path.write_bytes(damage(world.checkpoint.read_bytes(), rng))
     said = []
-    state = read_checkpoint(path, torch.device("cpu"), said.append)
+    state = read_checkpoint(path, said.append)
     if state is None:
         (line,) = said
         assert line.startswith(f"{path}: not a checkpoint of this training")

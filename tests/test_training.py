@@ -206,7 +206,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(prepared, tmp_path,
 
     with pytest.raises(SnojoeError, match="epoch 2, step 1: the loss is nan"):
         fit(prepared, 9, checkpoint, spoil, epochs=3)
-    state = read_checkpoint(checkpoint, torch.device("cpu"))
+    state = read_checkpoint(checkpoint)
     assert len(state["history"]) == 1
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 

@@ -20,9 +20,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         torch.save({**state, "training": path.stem}, file)
 
 
-def read_checkpoint(
-    path: Path, device: torch.device, say: Callable[[str], None] = print
-) -> dict[str, Any] | None:
+def read_checkpoint(path: Path, say: Callable[[str], None] = print) -> dict[str, Any] | None:
     """What ``write_checkpoint`` wrote, or None where there is nothing to go on from.
 
     A checkpoint that is damaged or of another training is named and not used: the training then
@@ -32,7 +30,7 @@ def read_checkpoint(
         with zipfile.ZipFile(path) as records:
             if damaged := records.testzip():  # torch does not look at the checksums
                 raise ValueError(f"{damaged} has another checksum")
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.pop("training", None) != path.stem:
             raise ValueError("of another training")
     except FileNotFoundError:

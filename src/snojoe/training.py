@@ -128,7 +128,7 @@ def train_classifier(
     schedule = _schedule(optimizer, params, steps=params.epochs * len(loader))
 
     record = Record()
-    state = read_checkpoint(checkpoint, accelerator.device, say) if checkpoint else None
+    state = read_checkpoint(checkpoint, say) if checkpoint else None
     if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
