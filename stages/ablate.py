@@ -11,7 +11,13 @@ from snojoe.files import write_json
 from snojoe.paper import TABLE_3, paper_set
 from snojoe.params import Params
 from snojoe.plots import plot_ablation
-from snojoe.tables import ablation_series, ablation_tree, id_test_note, table3_markdown
+from snojoe.tables import (
+    ablation_series,
+    ablation_tree,
+    depths_in_short,
+    id_test_note,
+    table3_markdown,
+)
 
 
 def ablate(params: Params) -> None:
@@ -25,7 +31,7 @@ def ablate(params: Params) -> None:
     rows = {row.sn_layers: row for row in grid.id}
     bootstraps = grid.bootstrap(rows, params.score.resamples)
     METRICS.mkdir(exist_ok=True)
-    table3.round(4).to_csv(METRICS / "table3.csv", index=False)
+    table3.round(6).to_csv(METRICS / "table3.csv", index=False)
     write_json(METRICS / "ablation.json", ablation_tree(table3))
 
     report = json.loads((PREPARED / "report.json").read_text(encoding="utf-8"))
@@ -34,12 +40,15 @@ def ablate(params: Params) -> None:
     figures = {name: TABLE_3[paper] for name, paper in known.items() if paper}
     text = table3_markdown(table3, bootstraps, figures) + id_test_note(report)
     (METRICS / "table3.md").write_text(text, encoding="utf-8")
-    print(f"\nTable 3\n\n{text}")
+    print(f"\nFPR95 and val mAP by depth of SN, percent:\n{depths_in_short(table3)}")
 
     PLOTS.mkdir(exist_ok=True)
     series = ablation_series(table3, bootstraps)
     plot_ablation(PLOTS / "ablation.png", table3, series)
     series.round(4).to_csv(PLOTS / "ablation.csv", index=False)
+    print(
+        f"with AUROC, AUPR and intervals: {METRICS / 'table3.md'}; drawn: {PLOTS / 'ablation.png'}"
+    )
 
 
 if __name__ == "__main__":

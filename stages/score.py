@@ -12,6 +12,7 @@ from snojoe.detectors import JointEnergy
 from snojoe.distances import distance_ratios, set_distances, spaced_rows
 from snojoe.evaluation import Experiment, classifier_metrics, score_grid
 from snojoe.files import write_json
+from snojoe.headline import headline_markdown
 from snojoe.paper import TABLE_2, paper_set
 from snojoe.params import Params
 from snojoe.plots import (
@@ -53,7 +54,7 @@ def score(params: Params) -> None:
     scores = scores_tree(table2, classifier)
     weights = experiment.config(depth, params.seeds[0])["normalized_weights"]
     METRICS.mkdir(exist_ok=True)
-    table2.round(4).to_csv(METRICS / "table2.csv", index=False)
+    table2.round(6).to_csv(METRICS / "table2.csv", index=False)
     (METRICS / "table2_full.md").write_text(full_table2_markdown(table2), encoding="utf-8")
     write_json(METRICS / "scores.json", scores)
     write_json(METRICS / "summary.json", summary_tree(scores, depth, weights))
@@ -69,16 +70,19 @@ def score(params: Params) -> None:
     text = table2_markdown(table2, bootstraps, images, figures)
     text += f"\n{tuning_markdown(tuning)}{id_test_note(report)}"
     (METRICS / "table2.md").write_text(text, encoding="utf-8")
+    headline = headline_markdown(table2, scores, tree)
+    (METRICS / "headline.md").write_text(headline, encoding="utf-8")
 
     draw(experiment, depth)
     understand(experiment, depth)
-    print(f"\nTable 2, sn_layers = {depth}\n\n{text}")
+    print(f"\n{headline}")
     for model, frame in classifier.items():
         print(
             f"{model}: mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of "
             f"{len(classes)} classes; the val threshold accepts {frame.accepted.mean():.2f}% "
             f"of the ID test set"
         )
+    print(f"every score: {METRICS / 'table2.md'}, {METRICS / 'table2_full.md'}; drawn: {PLOTS}")
 
 
 def tuning_by_model(experiment: Experiment, depth: int) -> dict[str, dict[str, Any]]:

@@ -5,22 +5,23 @@ from pathlib import Path
 
 from _run import CHECKPOINTS, MODELS, PREPARED, RANK, WEIGHTS, run
 
+from snojoe.errors import SnojoeError
 from snojoe.params import Params
 
 
 def train(params: Params, sn_layers: int, seed: int) -> None:
-    import pandas as pd
     import torch
 
     from snojoe.batch_norm import fold_spectral_batch_norm
     from snojoe.checkpoint import remove_checkpoint
     from snojoe.data.fetch import weights_file
+    from snojoe.data.images import preprocessing
     from snojoe.data.loader import TrainSet, TrainTransform
     from snojoe.data.prepare import read_classes
     from snojoe.data.shards import Shards
-    from snojoe.detectors import JointEnergy
+    from snojoe.decision import fit_decision
     from snojoe.failures import explained
-    from snojoe.files import atomic_folder, write_sums
+    from snojoe.files import atomic_folder, write_csv, write_sums
     from snojoe.inference import predict_logits
     from snojoe.models import build_classifier, save_model
     from snojoe.spectral_norm import fold_spectral_norm, normalized_weights
@@ -55,22 +56,25 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     if RANK:
         return
     fold_spectral_batch_norm(fold_spectral_norm(model))
-    val_logits, _ = predict_logits(model, val)
-    detector = JointEnergy(accept=0.95).fit(val_logits)
+    val_logits, val_labels = predict_logits(model, val)
+    if val_labels is None:
+        raise SnojoeError(f"{val.folder}: expected labelled images")
+    val_ids = val.table(["id"])["id"].to_pylist()
+    thresholds, val_energies = fit_decision(classes, val_ids, val_labels, val_logits)
     config = {
         "arch": arch,
         "classes": classes,
-        "image_size": val.image_size,
+        "preprocessing": preprocessing(val.image_size),
         "sn_layers": sn_layers,
         "normalized_weights": len(normalized_weights(model, sn_layers)),
         "seed": seed,
         **settings,
-        "threshold": {"accept": detector.accept, "tau": detector.offset_},
+        **thresholds,
     }
     with atomic_folder(MODELS / f"sn{sn_layers}" / f"seed{seed}") as folder:
-        save_model(model, folder, config)
-        pd.DataFrame(record.history).to_csv(folder / "history.csv", index=False)
-        pd.DataFrame(record.sigmas).to_csv(folder / "sigma.csv", index=False)
+        save_model(model, folder, config, val_energies)
+        write_csv(folder / "history.csv", record.history)
+        write_csv(folder / "sigma.csv", record.sigmas)
         write_sums(folder)
     remove_checkpoint(checkpoint)
 

@@ -72,6 +72,25 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
+def model_folder(folder: Path, seed: int = 0) -> Path:
+    """An untrained model of 16 x 16 images in three classes, as the train stage writes one."""
+    import torch
+
+    from snojoe.data.images import preprocessing
+    from snojoe.decision import fit_decision
+    from snojoe.models import build_classifier, save_model
+
+    torch.manual_seed(seed)
+    classes = ["cat", "dog", "cow"]
+    rng = np.random.default_rng(seed)
+    labels, logits = rng.integers(0, 2, (50, 3)), rng.normal(-0.5, 0.5, (50, 3))
+    thresholds, energies = fit_decision(classes, [str(i) for i in range(50)], labels, logits)
+    folder.mkdir(parents=True)
+    config = {"arch": "resnet10", "classes": classes, "preprocessing": preprocessing(16)}
+    save_model(build_classifier("resnet10", 3), folder, config | thresholds, energies)
+    return folder
+
+
 @pytest.fixture
 def lines() -> tuple[list[str], Callable[[str], None]]:
     """What was said to the user, and the function to say it with."""

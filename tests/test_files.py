@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from snojoe.errors import SnojoeError
@@ -13,6 +14,7 @@ from snojoe.files import (
     check_sums,
     scratch_folder,
     sha256,
+    write_csv,
     write_json,
     write_sums,
 )
@@ -112,3 +114,13 @@ def test_a_full_disk_is_named(tmp_path):
         atomic_file(tmp_path / "a"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_csv_is_what_pandas_writes(tmp_path):
+    rows = [
+        {"epoch": 1, "loss": 0.1 + 0.2, "normalized": True, "weight": 'a,"b'},
+        {"epoch": 2, "loss": 1e-17, "normalized": False, "weight": "c"},
+    ]
+    write_csv(tmp_path / "mine.csv", rows)
+    pd.DataFrame(rows).to_csv(tmp_path / "pandas.csv", index=False)
+    assert (tmp_path / "mine.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()

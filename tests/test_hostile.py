@@ -20,9 +20,9 @@ from snojoe.checkpoint import read_checkpoint
 from snojoe.data import archives
 from snojoe.data.archives import Archive
 from snojoe.data.images import ImageError, decode
+from snojoe.data.labelled import LabelledImages
 from snojoe.data.prepare import prepare, read_classes
 from snojoe.data.shards import Shards
-from snojoe.data.voc import VOCDevkit
 from snojoe.errors import SnojoeError
 from snojoe.files import write_sums
 from snojoe.models import build_classifier, load_model
@@ -120,9 +120,9 @@ def test_entities_in_annotations_are_refused(tmp_path, prologue):
     files = voc_files(IMAGES, LISTS)
     name = "VOCdevkit/VOC2012/Annotations/a.xml"
     files[name] = prologue.encode() + annotation([("&c;", False)])
-    devkit = VOCDevkit([Archive(write_folder(tmp_path / "voc", files), tmp_path)])
+    images = LabelledImages([Archive(write_folder(tmp_path / "voc", files), tmp_path)])
     with pytest.raises(SnojoeError, match=r"Annotations/a\.xml is not valid XML \(Entities"):
-        devkit.examples(["VOC2012/train"])
+        images.examples(["VOC2012/train"])
 
 
 class Code:

@@ -117,6 +117,8 @@ def test_a_model_directory_gives_the_same_model_back(tmp_path):
             load_head(tmp_path).logits(hidden), model(images).numpy(), rtol=1e-5, atol=1e-6
         )
     assert config["classes"] == ["a", "b", "c"]
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1  # who may read the one may read the other
 
 
 def test_a_damaged_model_directory_is_named(tmp_path):

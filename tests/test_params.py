@@ -59,6 +59,7 @@ def test_both_files_have_the_same_keys():
         ("train.lr", 0.0, "train.lr: input should be greater than 0; got 0.0"),
         ("train.lr", float("nan"), "train.lr"),
         ("train.augment.scale", [1.0, 0.5], "train.augment.scale: expected the smaller bound"),
+        ("train.gradient_accumulation", 17, "train: gradient_accumulation: expected at most half"),
         ("model.arch", "vgg16", "model.arch: expected one of resnet10, .*; got 'vgg16'"),
         ("seeds", [0, 0], r"seeds: expected distinct seeds; got \[0, 0\]"),
         ("seeds", [], "seeds: list should have at least 1 item"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from test_readme import assert_shown
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -92,9 +94,10 @@ def checkout(tmp_path_factory):
 
 
 def test_repro_runs_each_stage_once_and_writes_every_result(checkout):
+    assert_shown("dvc repro", checkout.first)
     stages = ran(checkout.first)
     assert sorted(stages) == sorted(
-        ["download", "preprocess", "score", "ablate"]
+        ["download", "preprocess", "score", "ablate", "report"]
         + [f"train@{depth}-0" for depth in (0, 7, 8, 9)]
         + [f"infer_{kind}@{depth}" for kind in ("id", "ood") for depth in (0, 7, 8, 9)]
     )
@@ -103,6 +106,7 @@ def test_repro_runs_each_stage_once_and_writes_every_result(checkout):
         *("roc.csv", "pr.csv", "training.csv", "ablation.csv"),
     ):
         assert (checkout.folder / "plots" / name).stat().st_size > 100
+    assert (checkout.folder / "report.html").stat().st_size > 100_000
     leftovers = [p for p in checkout.folder.rglob("*.tmp") if ".dvc" not in p.parts]
     assert leftovers == []
     assert not list((checkout.folder / ".checkpoints").rglob("*.pt"))
@@ -153,7 +157,10 @@ def test_a_second_repro_does_nothing(checkout):
 def test_sn_layers_8_trains_nothing_and_changes_no_metric(checkout):
     checkout("git", "add", "--all")
     checkout("git", "commit", "--quiet", "--message", "results")
-    assert ran(checkout("dvc", "exp", "run", "-S", "sn_layers=8")) == ["score"]
+    output = checkout("dvc", "exp", "run", "-S", "sn_layers=8")
+    assert ran(output) == ["score", "report"]
+    assert_shown("dvc exp run -S sn_layers=8", output)
+    assert_shown("dvc metrics diff", checkout("dvc", "metrics", "diff"))
     (differences,) = json.loads(checkout("dvc", "metrics", "diff", "--json")).values()
     assert set(differences) == {"sn_layers"}
     assert differences["sn_layers"] == {"old": 9, "new": 8, "diff": -1}
@@ -161,7 +168,33 @@ def test_sn_layers_8_trains_nothing_and_changes_no_metric(checkout):
 
 def test_sn_layers_5_trains_that_depth_alone(checkout):
     stages = ran(checkout("dvc", "exp", "run", "-S", "sn_layers=5"))
-    assert set(stages) == {"train@5-0", "infer_id@5", "infer_ood@5", "score"}
+    assert set(stages) == {"train@5-0", "infer_id@5", "infer_ood@5", "score", "report"}
+
+
+def test_the_plots_of_two_experiments_overlay(checkout):
+    plots = json.loads(checkout("dvc", "plots", "diff", "HEAD", "--json"))["data"]
+    assert len(plots) == 6
+    for name, (plot,) in plots.items():
+        content = plot["content"]
+        spec = content.get("spec", content)
+        x, color = spec["encoding"]["x"], spec["encoding"]["color"]["field"]
+        assert x["title"]
+        assert color == "rev"
+        points = content["data"]["values"]
+        assert {point["rev"] for point in points} == {"workspace", "HEAD"}
+        # One line for each revision, model and OOD set: no two points share a place on it.
+        keys = ("rev", "ood_set", "model", x["field"])
+        places = [tuple(point.get(key) for key in keys) for point in points]
+        assert len(set(places)) == len(places), name
+        assert not re.search("<DVC_METRIC_(?!PLOT)", json.dumps(content))
+
+
+def test_the_table_of_experiments_is_readable(checkout):
+    command = ("dvc", "exp", "show", "--only-changed", "--drop", "/")
+    header = checkout(*command, "--csv").splitlines()[0].split(",")
+    assert "params.yaml:sn_layers" in header
+    assert "photos.auroc" in header
+    assert len(header) <= 4 + 12 + 1 + 2  # who and when, metrics, the parameter, two folders
 
 
 def test_going_back_restores_from_the_cache(checkout):

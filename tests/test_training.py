@@ -41,6 +41,7 @@ def settings(**changes):
     values = {
         "epochs": 2,
         "batch_size": 8,
+        "gradient_accumulation": 1,
         "lr": 0.001,
         "trunk_lr_factor": 0.5,
         "schedule": "constant",
@@ -143,6 +144,16 @@ def test_the_trunk_learns_at_its_own_rate(prepared):
         if not torch.equal(parameter, start[name])
     }
     assert moved == {"head"}
+
+
+def test_accumulated_gradients_are_those_of_the_batch(prepared):
+    # BatchNorm frozen from the start: else it would see the parts. 8 images in 3, 3 and 2.
+    frozen = {"freeze_after_epoch": 0, "epochs": 1, "lr": 1e-4}
+    whole, record = fit(prepared, sn_layers=9, **frozen)
+    parts, split = fit(prepared, sn_layers=9, gradient_accumulation=3, **frozen)
+    assert split.history[0] == pytest.approx(record.history[0], rel=1e-4)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
 
 
 def test_batch_norm_freezes_after_the_given_epoch(prepared):

@@ -1,24 +1,92 @@
-"""The ``snojoe`` command."""
+"""The ``snojoe`` command. What a command needs is imported when it runs: torch takes seconds."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from snojoe.architectures import TRUNKS, layer_names
 from snojoe.errors import SnojoeError
+from snojoe.text import in_bytes
+
+MODEL_HELP = (
+    "model directory (default: every seed of models/sn<L>, L being the sn_layers of params.yaml); "
+    "of several, the mean energy decides"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status = options.call(options) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever reads has seen enough (| head); Python is not to complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (SnojoeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="snojoe",
         description="Multi-label out-of-distribution detection with spectral normalised joint "
-        "energy.",
+        "energy. The exit status is 2 where a command cannot do its work.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    detect_command = commands.add_parser(
+        "detect",
+        help="whether images are in- or out-of-distribution, what is in them, and why",
+        description="Print for each image its joint energy, the decision, the labels above their "
+        "thresholds, and each label's share of the energy.",
+        epilog="Exit status: 0 if every image is in-distribution, 1 if one is "
+        "out-of-distribution, 2 if one cannot be read or nothing could be done.",
+    )
+    detect_command.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="image, folder, quoted pattern, or - for a list of these on standard input",
+    )
+    detect_command.add_argument(
+        "--model", nargs="+", action="extend", type=Path, metavar="DIR", help=MODEL_HELP
+    )
+    _add_accept(detect_command)
+    detect_command.add_argument(
+        "--format", choices=["table", "csv", "json", "jsonl"], default="table"
+    )
+    detect_command.set_defaults(call=detect)
+
+    export_command = commands.add_parser(
+        "export",
+        help="a model as an ONNX file",
+        description="Write one model with its threshold as an ONNX file: a uint8 image of any "
+        "height and width (H, W, 3) in; probabilities, energy and in_distribution out. It takes "
+        "the extra: pip install 'snojoe[onnx]'.",
+    )
+    export_command.add_argument("--onnx", required=True, type=Path, metavar="FILE")
+    export_command.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="model directory (default: the first seed of models/sn<L>)",
+    )
+    _add_accept(export_command)
+    export_command.set_defaults(call=export)
+
     layers = commands.add_parser(
         "layers",
         help="what sn_layers counts",
@@ -34,12 +102,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     data_check.add_argument("params", nargs="?", default="params.yaml")
     data_check.set_defaults(call=lambda options: print_inventory(options.params))
-    options = parser.parse_args(arguments)
-    try:
-        return options.call(options) or 0
-    except SnojoeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return parser
+
+
+def _add_accept(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--accept",
+        type=_share,
+        default=0.95,
+        metavar="SHARE",
+        help="share of the validation images that is to be in-distribution (default: 0.95)",
+    )
+
+
+def detect(options: argparse.Namespace) -> int:
+    """Print detections; returns 0 (all in-distribution), 1 (not all) or 2 (not all readable)."""
+    folders = _model_folders(options.model)
+    _quiet_libraries()
+    from snojoe.detection_formats import FORMATS, OOD, UNREADABLE, Results, outcome
+    from snojoe.image_detector import load_detector
+    from snojoe.image_files import image_files
+
+    # Names that are not UTF-8 go out as the bytes that came in.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    detector = load_detector(folders, options.accept)
+    decision = detector.decision
+    _tell(
+        f"{_count(len(folders), 'model')}; in-distribution: energy >= {decision.tau:.2f}, which "
+        f"accepts {100 * options.accept:.6g}% of the validation images"
+    )
+    outcomes: Counter[str] = Counter()
+
+    def counted() -> Results:
+        for path, result in detector.stream(image_files(options.paths)):
+            outcomes[outcome(result)] += 1
+            yield str(path), result
+
+    FORMATS[options.format](counted(), decision, sys.stdout)
+    parts = [f"{count} {what}" for what, count in outcomes.items()]
+    _tell(f"{_count(outcomes.total(), 'image')}: {', '.join(parts)}")
+    return 2 if outcomes[UNREADABLE] else int(OOD in outcomes)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write an ONNX file and say how far it is from PyTorch."""
+    folder = _model_folders([options.model] if options.model else None)[0]
+    _quiet_libraries()
+    from snojoe.export import export_onnx
+
+    difference = export_onnx(folder, options.onnx, options.accept)
+    size = in_bytes(options.onnx.stat().st_size)
+    print(f"{options.onnx}: {folder}, {size}; differs from PyTorch by at most {difference:.0e}")
 
 
 def print_layers(arch: str) -> None:
@@ -66,3 +179,48 @@ def print_inventory(path: str) -> int:
     text, complete = inventory(load_params(path), Path("data/raw"), Path(".checkpoints/downloads"))
     print(text)
     return 0 if complete else 1
+
+
+def _model_folders(named: list[Path] | None) -> list[Path]:
+    """Model directories, looked for before torch is imported."""
+    folders = named or _default_models()
+    for folder in folders:
+        if not (folder / "config.json").is_file():
+            raise SnojoeError(f"{folder}: not a model directory: it has no config.json")
+    return folders
+
+
+def _default_models() -> list[Path]:
+    from snojoe.params import load_params
+
+    if not Path("params.yaml").exists():
+        raise SnojoeError("no params.yaml here: expected --model DIR, a model directory")
+    parent = Path("models") / f"sn{load_params().sn_layers}"
+    # By number: seed10 comes after seed9.
+    found = sorted(parent.glob("seed*"), key=lambda path: (len(path.name), path.name))
+    if not found:
+        raise SnojoeError(f"{parent}: no model yet; expected --model DIR, or `dvc repro` first")
+    return found
+
+
+def _quiet_libraries() -> None:
+    """Set what belongs to the process, not to the package."""
+    # See stages/_run.py: threads that spin while they wait would take time from those that decode.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What is wrong with an image stands in the output, beside its name.
+    warnings.filterwarnings("ignore", module="PIL")
+
+
+def _share(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a share in (0, 1], such as 0.95; got {text!r}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)

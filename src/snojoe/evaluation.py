@@ -16,6 +16,7 @@ from snojoe.errors import SnojoeError
 from snojoe.files import check_sums
 from snojoe.metrics import FloatArray, average_precision, interpolated_average_precision
 from snojoe.outputs import ModelOutputs, load_head, load_outputs
+from snojoe.progress import progress
 from snojoe.statistics import METRICS, Bootstrap, bootstrap_metrics
 
 
@@ -237,7 +238,7 @@ def _grid(
 
     id_scores: dict[Row, FloatArray] = {}
     ood_scores: dict[str, dict[Row, FloatArray]] = {name: {} for name in experiment.ood_sets}
-    for row in rows:
+    for row in progress(rows, total=len(rows), desc="scores", unit="score"):
         by_set = zip(*(scores(row, seed) for seed in experiment.seeds), strict=True)
         id_scores[row], *others = (np.stack(seeds) for seeds in by_set)
         for name, array in zip(experiment.ood_sets, others, strict=True):

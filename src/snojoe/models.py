@@ -15,6 +15,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from snojoe.architectures import TRUNKS, layer_names
 from snojoe.errors import SnojoeError
+from snojoe.metrics import FloatArray
 from snojoe.text import first_line
 
 HIDDEN = 1000
@@ -144,19 +145,32 @@ def _shortcut(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(after))
 
 
-def save_model(model: Classifier, folder: Path, config: dict[str, Any]) -> None:
+VAL_ENERGIES = "val_energies"
+"""Beside the weights: the joint energy of every val image, (n,) float64, in their order."""
+
+
+def save_model(
+    model: Classifier,
+    folder: Path,
+    config: dict[str, Any],
+    val_energies: FloatArray | None = None,
+) -> None:
     """Write ``model.safetensors``, ``config.json`` and their checksums.
 
     ``config`` needs arch and classes.
 
-    The model is one without parametrisations (see ``snojoe.spectral_norm.fold_spectral_norm``).
+    The model is one without parametrisations (see ``snojoe.spectral_norm.fold_spectral_norm``). To
+    detect with it (``snojoe.load_detector``) takes what ``snojoe.decision.fit_decision`` returns.
     """
     from safetensors.torch import save
 
     from snojoe.files import write_json, write_sums
 
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    # Not save_file: its error about a full disk is no OSError.
+    if val_energies is not None:
+        state[VAL_ENERGIES] = torch.from_numpy(val_energies)
+    # Not save_file: nobody but its owner may read what it makes, and its error about a full disk
+    # is no OSError.
     (folder / "model.safetensors").write_bytes(save(state))
     write_json(folder / "config.json", config)
     write_sums(folder)
@@ -182,6 +196,7 @@ def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")
         model = build_classifier(config["arch"], len(config["classes"]))
+        state.pop(VAL_ENERGIES, None)
         model.load_state_dict(state)
     except FileNotFoundError as error:
         raise SnojoeError(f"{folder}: not a model directory: {error.filename} is missing") from None
@@ -233,6 +248,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 __all__ = [
     "HIDDEN",
+    "VAL_ENERGIES",
     "Classifier",
     "Outputs",
     "build_classifier",

@@ -188,12 +188,22 @@ class Augment(_Section):
 class Train(_Section):
     epochs: PositiveInt
     batch_size: Annotated[int, Field(ge=2)]
+    gradient_accumulation: PositiveInt
     lr: PositiveFloat
     trunk_lr_factor: NonNegativeFloat
     schedule: Literal["constant", "one_cycle"]
     freeze_after_epoch: Annotated[int, Field(ge=0)] | None
     augment: Augment
     workers: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _parts_have_a_variance(self) -> Self:
+        if self.batch_size < 2 * self.gradient_accumulation:
+            raise ValueError(
+                f"gradient_accumulation: expected at most half of batch_size={self.batch_size}, "
+                f"since BatchNorm needs two images; got {self.gradient_accumulation}"
+            )
+        return self
 
 
 class Infer(_Section):

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
 from snojoe.metrics import FloatArray, aupr, auroc, check_scores, count_at_tpr, fpr_at_tpr
+from snojoe.progress import progress
 
 METRICS = {"fpr95": fpr_at_tpr, "auroc": auroc, "aupr": aupr}
 FEWEST_SEEDS = 5
@@ -161,7 +162,10 @@ def bootstrap_metrics(
     pairs = {name: _paired_seeds(name, id_rows[name], ood_rows[name]) for name in id_rows}
     rankings = {name: [_Ranking(*seed) for seed in seeds] for name, seeds in pairs.items()}
     replicates = {name: np.empty((n_resamples, len(METRICS))) for name in pairs}
-    for block, id_counts, ood_counts in _resamples(n, m, n_resamples, seed):
+    blocks = -(-n_resamples // _BLOCK)
+    for block, id_counts, ood_counts in progress(
+        _resamples(n, m, n_resamples, seed), total=blocks, desc="intervals", unit="block"
+    ):
         for name, seeds in rankings.items():
             values = [ranking.metrics(id_counts, ood_counts) for ranking in seeds]
             replicates[name][block] = np.mean(values, axis=0)

@@ -12,6 +12,7 @@ from snojoe.detectors import DETECTORS, PAPER_DETECTORS
 from snojoe.evaluation import ScoreRow
 from snojoe.paper import Figures
 from snojoe.statistics import METRICS, Bootstrap, PairedTTest, bold_rows, paired_t_test
+from snojoe.text import aligned
 
 HEADINGS = {"fpr95": "FPR95 ↓", "auroc": "AUROC ↑", "aupr": "AUPR ↑"}
 
@@ -148,7 +149,7 @@ def statistics_tree(
                 metric: {
                     "difference": _percent(over_images.estimate)[0],
                     "interval": _percent(*over_images.interval()),
-                    "p_over_images": round(over_images.p_value(), 5),
+                    "p_over_images": round(over_images.p_value(), 7),
                     "p_over_seeds": _number(over_seeds.p_value),
                     "effect_size": _number(over_seeds.effect_size),
                     "seeds": over_seeds.n,
@@ -208,30 +209,56 @@ def full_table2_markdown(table2: pd.DataFrame) -> str:
 
 
 def table3_markdown(table3: pd.DataFrame, bootstraps: Bootstraps, paper: PaperFigures) -> str:
-    """Table 3: JointEnergy with spectral normalisation on the first #layers.
-
-    Depths that normalise the same weights are one and the same model, and the table says so.
+    """Table 3: JointEnergy with spectral normalisation on the first #layers, and the val mAP.
 
     Parameters
     ----------
     table3 : DataFrame
-        ``depth_grid(...).metrics()``.
+        ``depth_grid(...).metrics()``, and of each model its ``map``.
     bootstraps : mapping
         Of the depths.
     paper : mapping
     """
-    weights = dict(zip(table3.sn_layers, table3.normalized_weights, strict=True))
-    titles: dict[Any, str] = {}
-    for depth, count in weights.items():
-        same = [d for d in titles if weights[d] == count]
-        note = f", the same as {same[0]}" if same else ""
-        titles[depth] = f"{depth} ({count} weights{note})"
+    titles = depth_titles(table3)
     parts = []
     for ood_set, cells in bootstraps.items():
         rows = table3[table3.ood_set == ood_set]
         figures = paper.get(ood_set, {})
-        parts.append(_block(ood_set, "#layers", rows, "sn_layers", titles, figures, cells))
+        quality: Any = rows.groupby("sn_layers")["map"].agg(["mean", "std"])
+        maps = {depth: mean_and_std(*quality.loc[depth]) for depth in titles}
+        block = _block(
+            ood_set, "#layers", rows, "sn_layers", titles, figures, cells, {"val mAP ↑": maps}
+        )
+        parts.append(block)
     return "\n\n".join(parts) + "\n"
+
+
+def depths_in_short(table3: pd.DataFrame) -> str:
+    """FPR95 on each OOD set and val mAP of each depth, mean ± standard deviation, for a terminal.
+
+    `table3` as in `table3_markdown`.
+    """
+    wide = table3.pivot_table(index=["sn_layers", "seed"], columns="ood_set", values="fpr95")
+    wide = wide[list(table3.ood_set.unique())]
+    wide["val mAP"] = table3.groupby(["sn_layers", "seed"])["map"].first()
+    summary: Any = wide.groupby("sn_layers").agg(["mean", "std"])
+    rows = [["sn_layers", *wide.columns]]
+    rows += [
+        [str(depth), *(mean_and_std(*summary.loc[depth, name]) for name in wide.columns)]
+        for depth in summary.index
+    ]
+    return aligned(rows)
+
+
+def depth_titles(table3: pd.DataFrame) -> dict[int, str]:
+    """Depth -> what its row is called: depths that normalise the same weights are one model."""
+    weights = dict(zip(table3.sn_layers, table3.normalized_weights, strict=True))
+    titles: dict[int, str] = {}
+    for depth, count in weights.items():
+        same = [d for d in titles if weights[d] == count]
+        note = f", the same as {same[0]}" if same else ""
+        titles[depth] = f"{depth} ({count} weights{note})"
+    return titles
 
 
 def id_test_note(report: Mapping[str, Any]) -> str:
@@ -297,10 +324,13 @@ def _block(
     titles: Mapping[Any, str],
     figures: Mapping[Any, Figures],
     bootstraps: Mapping[Any, Mapping[str, Bootstrap]] | None = None,
+    more: Mapping[str, Mapping[Any, str]] | None = None,
 ) -> str:
+    """One table; `more` are further columns: heading -> row -> text."""
+    more = more or {}
     summary = over_seeds(rows, [key])
     bold = {metric: _bold(bootstraps, metric) if bootstraps else set() for metric in METRICS}
-    header = [heading, *HEADINGS.values()]
+    header = [heading, *HEADINGS.values(), *more]
     if figures:
         header += [f"paper's {m.upper()}" for m in METRICS]
     body = []
@@ -311,6 +341,7 @@ def _block(
             if bootstraps:
                 cell += f" {_interval(bootstraps[name][metric])}"
             cells.append(f"**{cell}**" if name in bold[metric] else cell)
+        cells += [column[name] for column in more.values()]
         if figures:
             known = figures.get(name)
             cells += [f"{getattr(known, m):.2f}" if known else "" for m in METRICS]
@@ -351,13 +382,14 @@ def _comparison_block(
     if isnan(reduction.estimate):
         cut = "none, JointEnergy's is 0"
     if figures:
-        cut += f"; the paper's: {_paper_cut(figures):.0f}%"
+        cut += f"; the paper's: {paper_cut(figures):.0f}%"
     notes = dict.fromkeys(t.note for t in over_seeds if t.note)
     table = markdown(["SNoJoE - JointEnergy", *HEADINGS.values()], rows)
     return "\n\n".join([table, f"Relative cut of FPR95: {cut}", *notes])
 
 
-def _paper_cut(figures: Mapping[str, Figures]) -> float:
+def paper_cut(figures: Mapping[str, Figures]) -> float:
+    """The paper's relative cut of FPR95 by SN, in percent, from its own Table 2."""
     return 100 * (1 - figures["snojoe"].fpr95 / figures["joint_energy"].fpr95)
 
 

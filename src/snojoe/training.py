@@ -93,7 +93,7 @@ def train_classifier(
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # else torchrun's processes do not meet
         mixed_precision="bf16" if _has_bf16() else "no",
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
     if params.batch_size % accelerator.num_processes:
         raise SnojoeError(
@@ -124,6 +124,7 @@ def train_classifier(
             {"params": list(model.head.parameters()), "lr": params.lr},
         ],
         betas=(0.9, 0.999),
+        fused=True,
     )
     schedule = _schedule(optimizer, params, steps=params.epochs * len(loader))
 
@@ -158,12 +159,14 @@ def train_classifier(
             loader, total=len(loader), desc=f"epoch {epoch + 1}/{params.epochs}", unit="step"
         )
         for step, (pixels, labels) in enumerate(batches, start=1):
-            with accelerator.autocast():
-                logits = network(normalise(pixels))
-            loss = bce(logits.float(), labels)
             optimizer.zero_grad()
-            accelerator.backward(loss)
-            total += loss.detach()
+            parts = (each.tensor_split(params.gradient_accumulation) for each in (pixels, labels))
+            for images, targets in zip(*parts, strict=True):
+                with accelerator.autocast():
+                    logits = network(normalise(images))
+                loss = bce(logits.float(), targets) * (len(images) / len(pixels))
+                accelerator.backward(loss)
+                total += loss.detach()
             if step % check_every == 0 or step == len(loader):
                 _check_finite(total, f"epoch {epoch + 1}", step, check_every)
             optimizer.step()

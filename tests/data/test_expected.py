@@ -6,7 +6,7 @@ from test_prepare import IMAGES, LISTS, data, run
 
 from snojoe.data.archives import Archive
 from snojoe.data.expected import identical
-from snojoe.data.voc import Example
+from snojoe.data.labelled import Example
 from snojoe.errors import SnojoeError
 
 

@@ -3,11 +3,10 @@ import json
 import numpy as np
 import pytest
 from conftest import jpeg, voc_files, write_folder, write_tar
-from PIL import Image
 from torchvision import transforms
 
-from snojoe.data.images import ImageError, decode, resize
-from snojoe.data.prepare import parallel, prepare
+from snojoe.data.images import decode
+from snojoe.data.prepare import prepare
 from snojoe.data.shards import ROWS_PER_GROUP, ROWS_PER_SHARD, Row, Shards, write_shards
 from snojoe.errors import SnojoeError
 from snojoe.files import write_sums
@@ -149,22 +148,3 @@ def test_a_damaged_shard_is_named(tmp_path):
         Shards(tmp_path)
     with pytest.raises(SnojoeError, match=r"nowhere: .*SHA256SUMS is missing"):
         Shards(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "1"])
-def test_every_kind_of_image_becomes_rgb(mode, tmp_path):
-    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
-    Image.new(mode, (5, 3)).save(path)
-    assert resize(decode(path.read_bytes()), 4).shape == (4, 4, 3)
-
-
-def test_a_decompression_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ImageError, match="decompression bomb"):
-        decode(jpeg())
-
-
-def test_parallel_keeps_order_and_passes_errors_on():
-    assert list(parallel(lambda x: x * x, range(100))) == [x * x for x in range(100)]
-    with pytest.raises(ZeroDivisionError):
-        list(parallel(lambda x: 1 // (50 - x), range(100)))

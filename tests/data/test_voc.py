@@ -3,7 +3,7 @@ import pytest
 from conftest import annotation, voc_files, write_folder, write_tar
 
 from snojoe.data.archives import Archive
-from snojoe.data.voc import VOCDevkit
+from snojoe.data.labelled import LabelledImages
 from snojoe.errors import SnojoeError
 
 IMAGES = {
@@ -17,7 +17,7 @@ CLASSES = ["cat", "dog", "person"]
 
 
 def devkit(tmp_path, files, **options):
-    return VOCDevkit([Archive(write_folder(tmp_path / "voc", files), tmp_path)], **options)
+    return LabelledImages([Archive(write_folder(tmp_path / "voc", files), tmp_path)], **options)
 
 
 def matrix(examples):
@@ -51,7 +51,7 @@ def test_years_join(tmp_path):
     two = write_tar(
         tmp_path / "2.tar", voc_files({"a": [("cat", False)]}, {"test": ["a"]}, name="VOC2007")
     )
-    kit = VOCDevkit([Archive(path, tmp_path) for path in (one, two)])
+    kit = LabelledImages([Archive(path, tmp_path) for path in (one, two)])
     examples = kit.examples(["VOC2012/train", "VOC2007/test"])
     assert [e.id for e in examples] == ["VOC2012/a", "VOC2012/b", "VOC2007/a"]
     assert kit.lists == ["VOC2007/test", "VOC2012/train", "VOC2012/trainval", "VOC2012/val"]
@@ -111,7 +111,9 @@ def test_an_unknown_list_names_those_that_are_there(tmp_path):
 
 
 def test_an_archive_without_lists_is_named(tmp_path):
-    with pytest.raises(SnojoeError, match=r"voc: expected <set>/ImageSets/Main/<list>\.txt"):
+    with pytest.raises(
+        SnojoeError, match=r"voc: expected <set>/ImageSets/Main/<list>\.txt or <set>/lab"
+    ):
         devkit(tmp_path, {"readme.txt": b""})
 
 

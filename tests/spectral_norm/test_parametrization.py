@@ -49,6 +49,63 @@ def assert_same_logits(model, other):
     torch.testing.assert_close(logits(other), logits(model), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("norm", ["reshape", "operator"])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv2d(4, 6, 3, stride=2, padding=1), (1, 4, 4, 4)),  # the output is scaled
+        (nn.Conv2d(4, 6, 3, padding=1, groups=2), (1, 4, 2, 2)),  # the input is scaled
+        (nn.Conv2d(4, 6, 3, padding=1), (5, 4, 9, 9)),  # the weight is scaled
+        (nn.Linear(30, 20), (2, 30)),  # the output is scaled
+        (nn.Linear(20, 30), (2, 20)),  # the input is scaled
+        (nn.Linear(4, 20), (9, 4)),  # the weight is scaled
+    ],
+    ids=str,
+)
+def test_outputs_and_gradients_are_those_of_the_divided_weight(layer, shape, norm, memory_format):
+    torch.manual_seed(0)
+    layer, inputs = copy.deepcopy(layer), torch.randn(shape)
+    if len(shape) == 4:
+        layer, inputs = (each.to(memory_format=memory_format) for each in (layer, inputs))
+    apply_spectral_norm(nn.Sequential(layer), 1, norm=norm, example_input=inputs)
+    state, weight = normalization_of(layer), raw_weight(layer)
+
+    # sigma of the map (of the largest group) as u' A v, differentiable in the weight alone
+    i = state.sigmas.argmax()
+    images = state.norm.forward(state.norm.maps(weight), state.v[:, None])
+    divided = weight / (state.u[i] @ images[i, 0])
+    if isinstance(layer, nn.Linear):
+        expected = nn.functional.linear(inputs, divided, layer.bias)
+    else:
+        expected = layer._conv_forward(inputs, divided, layer.bias)
+    output = layer(inputs)
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-6)
+
+    along = torch.randn_like(output)
+    parameters = (weight, layer.bias)
+    gradients = torch.autograd.grad((expected * along).sum(), parameters, retain_graph=True)
+    for mine, other in zip(
+        torch.autograd.grad((output * along).sum(), parameters), gradients, strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+    (read,) = torch.autograd.grad(layer.weight.square().sum(), weight)
+    (other,) = torch.autograd.grad(divided.square().sum(), weight)
+    torch.testing.assert_close(read, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_module_with_a_forward_of_its_own_keeps_it():
+    class Doubled(nn.Linear):
+        def forward(self, input):
+            return 2 * nn.functional.linear(input, self.weight, self.bias)
+
+    layer = Doubled(8, 4)
+    register([layer])
+    inputs = torch.randn(1, 8)
+    expected = 2 * nn.functional.linear(inputs, layer.weight, layer.bias)
+    assert torch.equal(layer(inputs), expected)
+
+
 def test_a_loaded_model_gives_the_same_logits(trained, tmp_path):
     model, (bound, norm) = trained
     torch.save(model.state_dict(), tmp_path / "model.pt")

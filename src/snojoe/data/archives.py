@@ -71,6 +71,13 @@ class Archive(Mapping[str, bytes]):
             raise SnojoeError(f"{extent.path}: ends in the middle of {name}")
         return content
 
+    def text(self, name: str) -> str:
+        """Content of a text file, UTF-8 with or without a byte order mark."""
+        try:
+            return self[name].decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise SnojoeError(f"{self.path}: {name} is not UTF-8 text") from None
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._extents)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from snojoe.data.voc import Example
+from snojoe.data.labelled import Example
 from snojoe.errors import SnojoeError
 from snojoe.params import Data, Expected
 from snojoe.text import aligned

@@ -8,27 +8,22 @@ pixels; all others are stored as the pixels that evaluation sees.
 from __future__ import annotations
 
 import json
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from snojoe.data.archives import Archive
 from snojoe.data.expected import check, describe
 from snojoe.data.images import ImageError, decode, is_image, resize
+from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.shards import Content, Row, write_shards
-from snojoe.data.voc import Example, VOCDevkit
 from snojoe.errors import SnojoeError
 from snojoe.files import atomic_folder, scratch_folder, write_json
 from snojoe.params import Data
 from snojoe.progress import progress
-
-T = TypeVar("T")
-R = TypeVar("R")
+from snojoe.threads import parallel
 
 
 def prepare(
@@ -101,19 +96,19 @@ class _Sets(NamedTuple):
 def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
     """Names, places and labels of all images, checked."""
     archives = [Archive(locate(source), scratch) for source in data.id]
-    devkit = VOCDevkit(archives, difficult=data.difficult)
+    labelled = LabelledImages(archives, difficult=data.difficult)
     splits = {
-        "train": devkit.examples(data.splits.train),
-        "val": devkit.examples(data.splits.val),
-        "test": devkit.examples(data.splits.test, labelled=False),
+        "train": labelled.examples(data.splits.train),
+        "val": labelled.examples(data.splits.val),
+        "test": labelled.examples(data.splits.test, labelled=False),
     }
     _check_disjoint(splits, data.test_is_val)
     ood = {
         name: _images_of(name, Archive(locate(source), scratch))
         for name, source in data.ood.items()
     }
-    identical = check(data, _positives(devkit.classes, splits["train"]), splits, ood)
-    return _Sets(devkit.classes, splits, ood, identical, devkit.disagreements)
+    identical = check(data, _positives(labelled.classes, splits["train"]), splits, ood)
+    return _Sets(labelled.classes, splits, ood, identical, labelled.disagreements)
 
 
 class _Writer:
@@ -160,18 +155,6 @@ class _Writer:
         for line in bad:
             self.say(f"{split}: left out, it does not decode: {line}")
         return {"images": count, "undecodable": bad}
-
-
-def parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Map in order over threads (PIL decodes without the GIL), with a bounded look-ahead."""
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        window = deque(pool.submit(function, item) for item in items[: 4 * workers])
-        for item in items[4 * workers :]:
-            yield window.popleft().result()
-            window.append(pool.submit(function, item))
-        while window:
-            yield window.popleft().result()
 
 
 def _images_of(name: str, archive: Archive) -> list[Example]:

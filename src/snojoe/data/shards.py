@@ -140,24 +140,33 @@ class Shards:
                 raise SnojoeError(f"{path}: damaged shard ({error})") from None
 
     def pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Pixels of the given rows, which ascend: (n, H, W, 3)."""
+        """Pixels of the given rows, which ascend: (n, H, W, 3); other row groups stay unread."""
         parts = []
         start = 0
-        for batch in self.batches(ROWS_PER_GROUP):
-            end = start + len(batch.ids)
-            inside = rows[(rows >= start) & (rows < end)]
-            parts.append(batch.pixels[inside - start])
-            start = end
+        for path, file in zip(self.paths, self._files, strict=True):
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                inside = rows[(rows >= start) & (rows < end)]
+                if inside.size:
+                    try:
+                        (records,) = file.read_row_group(group).combine_chunks().to_batches()
+                    except (pa.ArrowException, OSError) as error:
+                        raise SnojoeError(f"{path}: damaged shard ({error})") from None
+                    parts.append(self._batch(records).pixels[inside - start])
+                start = end
         return np.concatenate(parts)
 
     def _batch(self, records: pa.RecordBatch) -> Batch:
         side = self.image_size
         column = records[self.content]
         if self.content == "pixels":
-            contents = column.to_pylist()
-            if {len(content or b"") for content in contents} != {side * side * 3}:
+            # The rows lie side by side. A copy: Arrow's buffer is read-only.
+            _, offsets, values = column.buffers()
+            ends = np.frombuffer(offsets, dtype=np.int32)[column.offset :][: len(column) + 1]
+            if column.null_count or (np.diff(ends) != side * side * 3).any():
                 raise SnojoeError(f"{self.folder}: expected {side} x {side} pixels in each row")
-            pixels = np.frombuffer(bytearray().join(contents), dtype=np.uint8)
+            count = len(column) * side * side * 3
+            pixels = np.frombuffer(values, dtype=np.uint8, count=count, offset=ends[0]).copy()
             pixels = pixels.reshape(len(column), side, side, 3)
         else:
             pixels = np.stack([resize(decode(c.as_py() or b""), side) for c in column])

@@ -8,11 +8,9 @@ An image is positive for a class when any of its objects is annotated, difficult
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element, ParseError
 
-import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
@@ -21,15 +19,6 @@ from snojoe.errors import SnojoeError
 from snojoe.text import first_line
 
 _LIST = re.compile(r"^(?:.*/)?(?P<set>[^/]+)/ImageSets/Main/(?P<list>[^/]+)\.txt$")
-
-
-class Example(NamedTuple):
-    """One image of an image-set list; ``labels`` is None where nothing is annotated."""
-
-    id: str
-    image: Archive
-    image_name: str
-    labels: np.ndarray | None
 
 
 class VOCDevkit:
@@ -45,16 +34,10 @@ class VOCDevkit:
 
     Attributes
     ----------
-    classes : list of str
-        Sorted. From the names of the per-class lists (``dog_train.txt``) where the archives hold
-        any, else from the annotations of the images that a call to ``examples`` asks for first.
-    disagreements : list of str
-        Where a per-class list and the annotations of the images asked for say different things.
-
-    Raises
-    ------
-    SnojoeError
-        If the archives hold no image-set list.
+    lists : list of str
+        Image-set lists, as ``<set>/<list>``, without the per-class ones.
+    known_classes : set of str
+        From the names of the per-class lists (``dog_train.txt``); empty where there are none.
     """
 
     def __init__(self, archives: Sequence[Archive], *, difficult: bool = True) -> None:
@@ -65,111 +48,28 @@ class VOCDevkit:
             for name in archive:
                 if match := _LIST.match(name):
                     self._lists.setdefault((match["set"], match["list"]), (archive, name))
-        if not self._lists:
-            where = ", ".join(str(archive.path) for archive in archives)
-            raise SnojoeError(f"{where}: expected <set>/ImageSets/Main/<list>.txt; found none")
         self._files = {
             _last_three(name): (archive, name) for archive in archives for name in archive
         }
         self._jpegs = {
             name.rsplit(".", 1)[0]: name for name in self._files if "/JPEGImages/" in name
         }
-        self.classes = sorted(self._classes_of_lists())
-        self.disagreements: list[str] = []
+        self.lists = [f"{s}/{n}" for s, n in self._lists if not self._is_class_list(s, n)]
+        self.known_classes = {
+            n.rpartition("_")[0] for s, n in self._lists if self._is_class_list(s, n)
+        }
 
-    @property
-    def lists(self) -> list[str]:
-        """Image-set lists, as ``<set>/<list>``, without the per-class ones."""
-        return sorted(f"{s}/{n}" for s, n in self._lists if not self._is_class_list(s, n))
-
-    def examples(self, lists: Iterable[str], *, labelled: bool = True) -> list[Example]:
-        """Images of the given lists, in their order.
-
-        Parameters
-        ----------
-        lists : iterable of str
-            Such as ``["VOC2012/train", "VOC2007/trainval"]``.
-        labelled : bool
-            Whether every image needs its annotation. If not, a missing one leaves all examples
-            without labels: VOC2012's test archive annotates some images, with some of their
-            objects.
+    def ids(self, item: str) -> list[str]:
+        """Images of a list in its order, as ``<set>/<name>``.
 
         Raises
         ------
         SnojoeError
-            Naming the list, the image or the annotation that is missing, repeated or wrong.
+            If it lists nothing or is not text.
         """
-        lists = list(lists)
-        ids = [(item, image_id) for item in lists for image_id in self._read_list(item)]
-        seen: dict[str, str] = {}
-        for item, image_id in ids:
-            if image_id in seen:
-                other = seen[image_id]
-                where = f"twice in {item}" if other == item else f"in both {other} and {item}"
-                raise SnojoeError(f"{image_id}: listed {where}")
-            seen[image_id] = item
-
-        objects = {image_id: self._objects(image_id) for _, image_id in ids}
-        unannotated = [image_id for image_id, names in objects.items() if names is None]
-        if unannotated and labelled:
-            raise SnojoeError(
-                f"{' + '.join(lists)}: {len(unannotated)} of {len(ids)} images have no "
-                f"annotation, such as {_inside(unannotated[0], 'Annotations')}.xml"
-            )
-        if unannotated:
-            objects = dict.fromkeys(objects)
-        if not self.classes:
-            self.classes = sorted({n for names in objects.values() for n in names or ()})
-        column = {name: i for i, name in enumerate(self.classes)}
-
-        examples = []
-        for item, image_id in ids:
-            stem = _inside(image_id, "JPEGImages")
-            if stem not in self._jpegs:
-                raise SnojoeError(f"{item}: no image {stem}.jpg for the listed {image_id}")
-            labels = None
-            if (names := objects[image_id]) is not None:
-                labels = np.zeros(len(column), dtype=np.uint8)
-                for name in names:
-                    if name not in column:
-                        raise SnojoeError(
-                            f"{_inside(image_id, 'Annotations')}.xml: class {name!r} is not in "
-                            f"the class list: {', '.join(self.classes)}"
-                        )
-                    labels[column[name]] = 1
-            archive, name = self._files[self._jpegs[stem]]
-            examples.append(Example(image_id, archive, name, labels))
-        labelled_ids = {e.id: e.labels for e in examples if e.labels is not None}
-        for item in lists if labelled_ids else ():
-            self.disagreements += self._compare(item, labelled_ids)
-        return examples
-
-    def _compare(self, item: str, labels: Mapping[str, np.ndarray]) -> Iterator[str]:
-        """The per-class lists beside an image-set list say once more what the annotations say."""
         set_name, list_name = item.split("/")
-        positive = {"1", "0"} if self.difficult else {"1"}
-        listed = self._read_list(item)
-        for column, label in enumerate(self.classes):
-            if (key := (set_name, f"{label}_{list_name}")) not in self._lists:
-                continue
-            archive, name = self._lists[key]
-            lines = (line.split() for line in _text(archive, name).splitlines())
-            marks = {f"{set_name}/{words[0]}": words[-1] for words in lines if words}
-            different = [i for i in listed if (marks.get(i) in positive) != labels[i][column]]
-            different += [i for i in listed if marks.get(i) not in ("1", "0", "-1")]
-            different += [i for i in marks if i not in labels]
-            if different:
-                yield (
-                    f"{archive.path}: {name} and {item} with its annotations disagree on "
-                    f"{len(set(different))} images, such as {different[0]}"
-                )
-
-    def _read_list(self, item: str) -> list[str]:
-        set_name, list_name = item.split("/")
-        if (set_name, list_name) not in self._lists:
-            raise SnojoeError(f"{item}: no such image-set list; there are {', '.join(self.lists)}")
         archive, name = self._lists[set_name, list_name]
-        lines = [line.split() for line in _text(archive, name).splitlines()]
+        lines = [line.split() for line in archive.text(name).splitlines()]
         stems = [words[0] for words in lines if words]
         if not stems:
             raise SnojoeError(f"{archive.path}: {name} lists no image")
@@ -177,9 +77,32 @@ class VOCDevkit:
             raise SnojoeError(f"{archive.path}: {name}: {wrong[0][:80]!r} is no image's name")
         return [f"{set_name}/{stem}" for stem in stems]
 
-    def _objects(self, image_id: str) -> set[str] | None:
-        """Class names annotated in an image, or None without an annotation file."""
-        key = f"{_inside(image_id, 'Annotations')}.xml"
+    def image(self, item: str, image_id: str) -> tuple[Archive, str]:
+        """Archive of an image and its name there.
+
+        Raises
+        ------
+        SnojoeError
+            If there is none, naming the list `item` that asks for it.
+        """
+        stem = _inside(image_id, "JPEGImages")
+        if stem not in self._jpegs:
+            raise SnojoeError(f"{item}: no image {stem}.jpg for the listed {image_id}")
+        return self._files[self._jpegs[stem]]
+
+    def annotation(self, image_id: str) -> str:
+        """Name of the annotation file of an image, as ``<set>/Annotations/<name>.xml``."""
+        return f"{_inside(image_id, 'Annotations')}.xml"
+
+    def labels(self, image_id: str) -> set[str] | None:
+        """Class names annotated in an image, or None without an annotation file.
+
+        Raises
+        ------
+        SnojoeError
+            If the annotation is not one, naming it.
+        """
+        key = self.annotation(image_id)
         if key not in self._files:
             return None
         archive, name = self._files[key]
@@ -208,8 +131,28 @@ class VOCDevkit:
                 names.add(label)
         return names
 
-    def _classes_of_lists(self) -> set[str]:
-        return {n.rpartition("_")[0] for s, n in self._lists if self._is_class_list(s, n)}
+    def disagreements(self, item: str, names: Mapping[str, set[str]]) -> Iterator[str]:
+        """Where the per-class lists beside a list say something else than the annotations.
+
+        `names` are the class names annotated in each image that was asked for.
+        """
+        set_name, list_name = item.split("/")
+        positive = {"1", "0"} if self.difficult else {"1"}
+        listed = self.ids(item)
+        for label in sorted(self.known_classes):
+            if (key := (set_name, f"{label}_{list_name}")) not in self._lists:
+                continue
+            archive, name = self._lists[key]
+            lines = (line.split() for line in archive.text(name).splitlines())
+            marks = {f"{set_name}/{words[0]}": words[-1] for words in lines if words}
+            different = [i for i in listed if (marks.get(i) in positive) != (label in names[i])]
+            different += [i for i in listed if marks.get(i) not in ("1", "0", "-1")]
+            different += [i for i in marks if i not in names]
+            if different:
+                yield (
+                    f"{archive.path}: {name} and {item} with its annotations disagree on "
+                    f"{len(set(different))} images, such as {different[0]}"
+                )
 
     def _is_class_list(self, set_name: str, list_name: str) -> bool:
         """``dog_train`` beside ``train``."""
@@ -228,10 +171,3 @@ def _stem(root: Element) -> str:
 
 def _last_three(name: str) -> str:
     return "/".join(name.split("/")[-3:])
-
-
-def _text(archive: Archive, name: str) -> str:
-    try:
-        return archive[name].decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SnojoeError(f"{archive.path}: {name} is not UTF-8 text") from None

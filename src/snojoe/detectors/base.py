@@ -17,10 +17,9 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from snojoe.metrics import FloatArray, threshold_at_tpr
+from snojoe.metrics import FloatArray
 from snojoe.outputs import LinearHead, ModelOutputs
-
-_ROUNDING = 1e-9
+from snojoe.thresholds import acceptance_threshold
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn is untyped
@@ -34,7 +33,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     Attributes
     ----------
     offset_ : float
-        Eq. 11's tau: `threshold_at_tpr` of the scores seen in `fit`, less 1e-9 of it for rounding.
+        Eq. 11's tau: `acceptance_threshold` of the scores seen in `fit`.
     """
 
     name: ClassVar[str]
@@ -71,11 +70,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         """`score_samples` of what the detector reads of `outputs`, whatever its kind."""
 
     def _fit_offset(self, scores: FloatArray) -> Self:
-        if not 0 < self.accept <= 1:
-            raise ValueError(f"accept must be in (0, 1], got {self.accept!r}")
-        threshold = threshold_at_tpr(scores, self.accept)
-        # Matrix products round differently in another batch: the image on the threshold stays in.
-        self.offset_ = threshold - _ROUNDING * abs(threshold)
+        self.offset_ = acceptance_threshold(scores, self.accept)
         return self
 
 

@@ -4,9 +4,8 @@ Wang et al., "Can multi-label classification networks know what they don't know?
 On a network trained with spectral normalisation this is SNoJoE.
 """
 
-import numpy as np
-
 from snojoe.detectors.base import ArrayDetector
+from snojoe.energy import joint_energy
 from snojoe.metrics import FloatArray
 
 
@@ -18,8 +17,3 @@ class JointEnergy(ArrayDetector):
 
     def _score(self, X: FloatArray) -> FloatArray:
         return joint_energy(X)
-
-
-def joint_energy(logits: FloatArray) -> FloatArray:
-    """(n, K) logits -> (n,) sums of softplus, without overflow."""
-    return np.logaddexp(0, logits).sum(axis=1)

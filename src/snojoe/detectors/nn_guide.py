@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from snojoe.detectors.base import OutputsDetector
-from snojoe.detectors.joint_energy import joint_energy
+from snojoe.energy import joint_energy
 from snojoe.metrics import FloatArray
 from snojoe.outputs import LinearHead, ModelOutputs
 

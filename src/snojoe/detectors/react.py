@@ -7,7 +7,7 @@ the joint energy in the place of logsumexp.
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
-from snojoe.detectors.joint_energy import joint_energy
+from snojoe.energy import joint_energy
 from snojoe.metrics import FloatArray
 from snojoe.outputs import LinearHead, ModelOutputs
 

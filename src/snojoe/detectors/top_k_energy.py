@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.detectors.joint_energy import joint_energy
+from snojoe.energy import joint_energy
 from snojoe.metrics import FloatArray
 
 

@@ -4,8 +4,8 @@ Wang et al., "ViM: out-of-distribution with virtual-logit matching", CVPR 2022, 
 energy in the place of logsumexp. alpha makes the means of both terms equal on the train split.
 """
 
-from snojoe.detectors.joint_energy import joint_energy
 from snojoe.detectors.residual import Residual
+from snojoe.energy import joint_energy
 from snojoe.metrics import FloatArray
 from snojoe.outputs import LinearHead, ModelOutputs
 

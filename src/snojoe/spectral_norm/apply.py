@@ -12,7 +12,12 @@ from snojoe.spectral_norm.iteration import converge, follow
 from snojoe.spectral_norm.layers import Weighted, first_layers
 from snojoe.spectral_norm.norms import norm_of
 from snojoe.spectral_norm.operator_norm import Shape
-from snojoe.spectral_norm.parametrization import NormalizedWeight, normalization_of, raw_weight
+from snojoe.spectral_norm.parametrization import (
+    NormalizedWeight,
+    normalization_of,
+    raw_weight,
+    scale_smallest,
+)
 from snojoe.spectral_norm.shapes import convolution_shapes
 
 
@@ -37,7 +42,7 @@ class SpectralNorm:
         """Bring every u, v and sigma up to date; call it once per optimiser step.
 
         One accelerated power iteration per weight, and more where a step went so far that sigma
-        still grows by more than 3e-5 of itself (see `snojoe.spectral_norm.iteration`).
+        still grows by more than 3e-6 of itself (see `snojoe.spectral_norm.iteration`).
 
         Raises
         ------
@@ -133,6 +138,7 @@ def register(
     converge(members)
     for module, (state, _) in zip(chosen, members, strict=True):
         parametrize.register_parametrization(module, "weight", state)
+        scale_smallest(module)
 
 
 def _bound(bound: str, coefficient: float) -> Bound | None:

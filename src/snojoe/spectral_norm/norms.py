@@ -37,10 +37,10 @@ class Norm(Protocol):
         """Return a first guess at the shorter leading singular vector of each map."""
         ...
 
-    def gradient(
-        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, divisor: Tensor, pull: Tensor
+    def subtract_slope(
+        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, pull: Tensor
     ) -> Tensor:
-        """Return grad / divisor - pull * d max(sigma) / d W for one weight."""
+        """Return grad - pull * d max(sigma) / d W for one weight; `grad` may be overwritten."""
         ...
 
 

@@ -74,10 +74,10 @@ class OperatorNorm:
         noise = torch.randn(min(self.sizes(maps)), generator=torch.Generator().manual_seed(0))
         return F.normalize(noise, dim=0).to(maps).expand(len(maps), -1)
 
-    def gradient(
-        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, divisor: Tensor, pull: Tensor
+    def subtract_slope(
+        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, pull: Tensor
     ) -> Tensor:
-        """Return grad / divisor - pull d sigma / d W, whose support is the largest group."""
+        """Return grad - pull d sigma / d W; the slope lies in the largest group."""
         slopes: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
             _images(v[:, None], self.input_shape),
             grad.shape,
@@ -85,7 +85,7 @@ class OperatorNorm:
             *self._geometry(self.groups),
         )
         largest = F.one_hot(sigma.argmax(), len(sigma)) * pull
-        return grad / divisor - (self.maps(slopes) * largest.view(-1, 1, 1, 1, 1)).view_as(grad)
+        return grad.sub_((self.maps(slopes) * largest.view(-1, 1, 1, 1, 1)).view_as(grad))
 
     def _geometry(self, groups: int) -> tuple[Pair, Pair, Pair, int]:
         return self.stride, self.padding, self.dilation, groups

@@ -1,8 +1,10 @@
 """A weight divided by its spectral norm, as a ``torch.nn.utils.parametrize`` parametrisation."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
@@ -66,41 +68,81 @@ class NormalizedWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / d(sigma)."""
-        return cast(Tensor, _Divide.apply(weight, self))
+        weight, factor = self.factored(weight)
+        return weight * factor
+
+    def factored(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W and 1 / d(sigma), for one use: their product is the normalised weight."""
+        return cast(tuple[Tensor, Tensor], _Factored.apply(weight, self))
 
 
-class _Divide(torch.autograd.Function):
-    """W_hat = W / d(sigma) with sigma stored rather than computed.
+class _Factored(torch.autograd.Function):
+    """W -> (W, s) with s = 1 / d(sigma(W)), sigma being stored rather than computed.
 
-    With G = dL/dW_hat the chain rule gives
+    With the gradients G of the one output and g of the other,
 
-        dL/dW = (G - <G, W_hat> d'(sigma) dsigma/dW) / d(sigma).
+        dL/dW = G + g ds/dW = G - g s^2 d'(sigma) dsigma/dW.
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, state: NormalizedWeight) -> Tensor:
-        divisor = state.divisor
-        normalized = weight / divisor
-        ctx.save_for_backward(normalized, state.u, state.v, state.sigmas, divisor)
+    def forward(ctx: Any, weight: Tensor, state: NormalizedWeight) -> tuple[Tensor, Tensor]:
+        sigma = state.sigma
+        factor = 1 / state.bound.divisor(sigma)
+        ctx.save_for_backward(state.u, state.v, state.sigmas, factor)
         ctx.state = state
-        return normalized
+        return weight.view_as(weight), factor
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        normalized, u, v, sigmas, divisor = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, grad_factor: Tensor) -> tuple[Tensor, None]:
+        u, v, sigmas, factor = ctx.saved_tensors
         norm, bound = ctx.state.norm, ctx.state.bound
-        if grad_output.stride() != normalized.stride():
-            grad_output = torch.empty_like(normalized).copy_(grad_output)
         # Autocast would round these products to bfloat16.
-        with torch.autocast(grad_output.device.type, enabled=False):
-            along = torch.dot(_in_memory_order(grad_output), _in_memory_order(normalized))
-            pull = along * bound.slope(sigmas.max()) / divisor
-            return norm.gradient(grad_output, u, v, sigmas, divisor, pull), None
+        with torch.autocast(grad.device.type, enabled=False):
+            pull = grad_factor * factor.square() * bound.slope(sigmas.max())
+            # The gradient may be overwritten: the only use of W has just computed it.
+            return norm.subtract_slope(grad, u, v, sigmas, pull), None
 
 
-def _in_memory_order(weight: Tensor) -> Tensor:
-    return weight.as_strided((weight.numel(),), (1,))
+def scale_smallest(module: Weighted) -> None:
+    """Let a normalised module apply 1 / d(sigma) to its input, weight or output: the smallest.
+
+    Convolutions and linear maps are linear: (W s) * x = W * (x s) = (W * x) s. Deep in a network a
+    weight is larger than what goes in or comes out, and dividing it would cost more. Modules with
+    a `forward` of their own keep it; they read ``module.weight``, which is normalised.
+    """
+    for plain, forward in ((nn.Conv2d, _convolve), (nn.Linear, _multiply)):
+        if isinstance(module, plain) and type(module).forward is plain.forward:
+            type(module).forward = forward  # type: ignore[method-assign]
+
+
+def _convolve(self: nn.Conv2d, input: Tensor) -> Tensor:
+    positions = input.numel() // (input.shape[-3] * self.stride[0] * self.stride[1])
+    return _apply_scaled(self, self._conv_forward, input, positions * self.out_channels)
+
+
+def _multiply(self: nn.Linear, input: Tensor) -> Tensor:
+    outputs = input.numel() // self.in_features * self.out_features
+    return _apply_scaled(self, F.linear, input, outputs)
+
+
+def _apply_scaled(
+    module: Weighted, apply: Callable[..., Tensor], input: Tensor, output_size: int
+) -> Tensor:
+    state = normalization_of(module)
+    if state is None:  # parametrised by somebody else, too
+        return apply(input, module.weight, module.bias)
+    weight, factor = state.factored(raw_weight(module))
+    smallest = min(input.numel(), weight.numel(), output_size)
+    if input.numel() == smallest:
+        return apply(input * factor, weight, module.bias)
+    if weight.numel() == smallest:
+        return apply(input, weight * factor, module.bias)
+    output = apply(input, weight, None) * factor
+    if module.bias is None:
+        return output
+    bias = module.bias.to(output.dtype)
+    return output + (bias.view(-1, 1, 1) if weight.dim() == 4 else bias)
 
 
 def normalization_of(module: nn.Module) -> NormalizedWeight | None:

@@ -39,17 +39,15 @@ class ReshapeNorm:
             matrices = matrices.mT
         return torch.linalg.eigh(matrices @ matrices.mT).eigenvectors[..., -1]
 
-    def gradient(
-        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, divisor: Tensor, pull: Tensor
+    def subtract_slope(
+        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, pull: Tensor
     ) -> Tensor:
-        """Return grad / divisor - pull u v'."""
+        """Return grad - pull u v', in the memory of grad."""
         maps = self.maps(grad)
-        rows, row = _rows(maps, maps)[0], _rows(v.view(1, 1, *grad.shape[1:]), maps)[0, 0]
-        if grad.is_cpu:  # one pass over the memory, for reading two numbers on the host
-            result = torch.addr(rows, u[0], row, beta=1 / divisor.item(), alpha=-pull.item())
-        else:
-            result = (rows / divisor).addr_(pull * u[0], row, alpha=-1)
-        return _unrows(result[None], maps)[0]
+        row = _rows(v.view(1, 1, *grad.shape[1:]), maps)[0, 0]
+        rows = _rows(maps, maps)
+        rows[0].addr_(pull * u[0], row, alpha=-1)
+        return _unrows(rows, maps)[0]
 
 
 def _is_channels_last(maps: Tensor) -> bool:

@@ -1,0 +1,111 @@
+"""Detection: its throughput beside that of the network alone, and its memory over many images.
+
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/detect.py throughput
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/detect.py memory
+
+``throughput``: ResNet-50 at 256 on JPEGs of 500 x 375, from files to detections, against the same
+network on pixels that are in memory already. The two take turns, so that other programs disturb
+both alike. ``memory``: resnet10 at 32 on 10,000 JPEGs.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from snojoe.data.images import decode, resize
+from snojoe.decision import Decision
+from snojoe.image_detector import ImageDetector
+from snojoe.models import build_classifier
+
+CLASSES = [f"class{i}" for i in range(20)]
+BATCH = 16
+
+
+def untrained(arch: str, image_size: int) -> ImageDetector:
+    torch.manual_seed(0)
+    model = build_classifier(arch, len(CLASSES))
+    return ImageDetector([model], Decision(CLASSES, 10.0, np.full(20, 0.5)), image_size)
+
+
+def write_images(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
+    """JPEGs as large as photographs of their size are: blurred noise."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(count):
+        noise = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
+        paths.append(folder / f"{i:05d}.jpg")
+        noise.filter(ImageFilter.GaussianBlur(0.7)).save(paths[-1], quality=90)
+    return paths
+
+
+def throughput(folder: Path, rounds: int = 9, batches: int = 2) -> None:
+    detector = untrained("resnet50", 256)
+    paths = write_images(folder, batches * BATCH, (500, 375))
+    size = np.mean([path.stat().st_size for path in paths]) / 1000
+    print(f"{len(paths)} JPEGs of 500 x 375, {size:.0f} kB each; {torch.get_num_threads()} threads")
+    ready = np.stack([resize(decode(path), 256) for path in paths]).reshape(-1, BATCH, 256, 256, 3)
+    detector.logits(ready[0])
+    wall: dict[str, list[float]] = {"network": [], "files": []}
+    cpu: dict[str, list[float]] = {"network": [], "files": []}
+    for turn in range(rounds):
+        for name in ("network", "files")[:: 1 if turn % 2 else -1]:
+            start, start_cpu = time.perf_counter(), time.process_time()
+            if name == "network":
+                for pixels in ready:
+                    detector.logits(pixels)
+            else:
+                assert len(list(detector.stream(paths))) == len(paths)
+            wall[name].append(time.perf_counter() - start)
+            cpu[name].append(time.process_time() - start_cpu)
+    for name, times in (("wall-clock", wall), ("CPU", cpu)):
+        ratios = np.divide(times["network"], times["files"])
+        rates = {what: len(paths) / np.median(each) for what, each in times.items()}
+        print(
+            f"{name}: network {rates['network']:.2f}, files {rates['files']:.2f} images/s; "
+            f"ratio: median {np.median(ratios):.3f} of {np.sort(ratios).round(3).tolist()}"
+        )
+
+
+def memory(folder: Path, count: int = 10_000) -> None:
+    detector = untrained("resnet10", 32)
+    (one, *_) = write_images(folder, 1, (320, 240))
+    paths = [folder / f"copy{i:05d}.jpg" for i in range(count)]
+    for path in paths:
+        path.hardlink_to(one)
+
+    def watched() -> Iterator[Path]:
+        for i, path in enumerate(paths):
+            if i in (1_000, 2_000, 5_000):
+                print(f"{i:6,} images: {rss():.0f} MB, peak {peak():.0f} MB")
+            yield path
+
+    start = time.perf_counter()
+    detected = sum(1 for _ in detector.stream(watched()))
+    print(f"{detected:6,} images: {rss():.0f} MB, peak {peak():.0f} MB")
+    print(f"{detected / (time.perf_counter() - start):.0f} images/s")
+
+
+def rss() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000
+    return float("nan")
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["throughput", "memory"])
+    work = {"throughput": throughput, "memory": memory}[parser.parse_args().what]
+    with tempfile.TemporaryDirectory() as scratch:
+        work(Path(scratch))

@@ -1,0 +1,52 @@
+"""What the benchmarks share: variants that take turns, a table of medians, and the machine."""
+
+import os
+import platform
+import random
+import time
+from statistics import median
+
+import torch
+
+
+def clock():
+    """Processor time where one thread works, which other programs disturb least; else the time."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def take_turns(variants, rounds):
+    """Seconds of each round by variant, in another order each time; a first round is left out."""
+    seconds = {name: [] for name in variants}
+    for _ in range(rounds + 1):
+        for name in random.sample(list(variants), len(variants)):
+            began = clock()
+            variants[name]()
+            seconds[name].append(clock() - began)
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def ratio(seconds, name, baseline):
+    """Median over the rounds of a variant's time by that of the baseline in the same round."""
+    return median(a / b for a, b in zip(seconds[name], seconds[baseline], strict=True))
+
+
+def print_table(header, rows):
+    for row in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(str(cell) for cell in row)} |")
+
+
+def machine():
+    """One line: device, processor, threads, load, versions."""
+    processor = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):  # noqa: PTH110
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+        processor = names[0] if names else processor
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (
+        f"{device}, {processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used, "
+        f"load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
+    )

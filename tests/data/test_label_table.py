@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from conftest import jpeg, voc_files, write_folder, write_tar
+
+from snojoe.data.archives import Archive
+from snojoe.data.labelled import LabelledImages
+from snojoe.errors import SnojoeError
+
+TABLE = """file,labels,split
+images/a.jpg,dog;person,train
+images/b.jpg, cat | dog ,train
+c d.jpg,person,val
+images/é.jpg,,test
+"""
+IMAGES = {name: jpeg() for name in ("images/a.jpg", "images/b.jpg", "c d.jpg", "images/é.jpg")}
+
+
+def pets(tmp_path, table=TABLE):
+    content = table if isinstance(table, bytes) else table.encode()
+    return Archive(write_folder(tmp_path / "pets", {**IMAGES, "labels.csv": content}), tmp_path)
+
+
+def test_a_table_names_images_labels_and_splits(tmp_path):
+    images = LabelledImages([pets(tmp_path)])
+    assert images.classes == ["cat", "dog", "person"]
+    assert images.lists == ["pets/test", "pets/train", "pets/val"]
+    train = images.examples(["pets/train"])
+    assert [e.id for e in train] == ["pets/images/a.jpg", "pets/images/b.jpg"]
+    np.testing.assert_array_equal([e.labels for e in train], [[0, 1, 1], [1, 1, 0]])
+    assert train[0].image[train[0].image_name] == jpeg()
+    assert [e.labels for e in images.examples(["pets/test"], labelled=False)] == [None]
+    with pytest.raises(
+        SnojoeError, match=r"1 of 1 images have no annotation.*pets/labels\.csv, line 5"
+    ):
+        images.examples(["pets/test"])
+
+
+@pytest.mark.parametrize("inside", ["", "zoo/"])
+def test_a_table_in_a_tar(tmp_path, inside):
+    files = {f"{inside}{name}": content for name, content in IMAGES.items()}
+    table = f"\ufeff{TABLE}".replace("\n", "\r\n").encode()  # as spreadsheets write it
+    tar = write_tar(tmp_path / "pets.tar", files | {f"{inside}labels.csv": table})
+    images = LabelledImages([Archive(tar, tmp_path)])
+    name = inside.rstrip("/") or "pets"
+    assert [e.id for e in images.examples([f"{name}/val"])] == [f"{name}/c d.jpg"]
+
+
+def test_other_columns_and_their_order_do_not_matter(tmp_path):
+    table = 'split, note ,file,labels\ntrain,"a, b",images/a.jpg,dog\n'
+    (example,) = LabelledImages([pets(tmp_path, table)]).examples(["pets/train"])
+    assert example.labels.tolist() == [1]
+
+
+def test_a_table_and_the_voc_format_join(tmp_path):
+    voc = {"x": [("horse", False)], "y": [("dog", False)]}
+    files = voc_files(voc, {"train": ["x", "y"]}, class_lists=["dog", "horse"])
+    voc_archive = Archive(write_tar(tmp_path / "voc.tar", files), tmp_path)
+    images = LabelledImages([voc_archive, pets(tmp_path)])
+    assert images.classes == ["cat", "dog", "horse", "person"]
+    examples = images.examples(["VOC2012/train", "pets/train"])
+    assert [e.labels.tolist() for e in examples][:3] == [[0, 0, 1, 0], [0, 1, 0, 0], [0, 1, 0, 1]]
+
+
+HEADER = "file,labels,split\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", r"expected a first line with file, labels, split, .*; got ''"),
+        ("file;labels;split\n", r"separated by commas; got 'file;labels;split'"),
+        ("name,labels,split\n", r"got 'name,labels,split'"),
+        ("file,file,labels,split\n", r"got 'file,file,labels,split'"),
+        (HEADER, "expected one row per image; there is none"),
+        (HEADER + "images/x.jpg,dog,train\n", r"line 2: no such file 'images/x.jpg'"),
+        (HEADER + "../pets/images/a.jpg,dog,train\n", "line 2: no such file"),
+        (HEADER + ",dog,train\n", "line 2: no such file ''"),
+        (HEADER + "images/a.jpg,dog;,train\n", r"expected labels joined by ; or \|; got 'dog;'"),
+        (HEADER + 'images/a.jpg,"dog, cat",train\n', r"line 2: expected labels joined by ; or \|"),
+        (HEADER + "images/a.jpg,dog,\n", "line 2: expected the name of a split, .*; got ''"),
+        (HEADER + "images/a.jpg,dog,a/b\n", "line 2: expected the name of a split, .*; got 'a/b'"),
+        (HEADER + "images/a.jpg,dog,cat,train\n", "line 2: expected as many fields"),
+        (HEADER + "images/a.jpg,dog\n", "line 2: expected as many fields"),
+        (HEADER + 'images/a.jpg,"dog,train\n', "not readable as CSV: unexpected end of data"),
+        (HEADER + "images/a.jpg,dog,train\n" * 2, "line 3: 'images/a.jpg' is in line 2"),
+        (HEADER + "c d.jpg,dog,train\n./c d.jpg,dog,val\n", "line 3: './c d.jpg' is in line 2"),
+        ((HEADER + "images/é.jpg,dog,train\n").encode("latin-1"), "labels.csv is not UTF-8 text"),
+        (HEADER + "x.jpg,dog,train\n" * 7, "and 2 more"),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_is_named(tmp_path, table, message):
+    with pytest.raises(SnojoeError, match=message) as error:
+        LabelledImages([pets(tmp_path, table)])
+    assert "pets: labels.csv" in str(error.value)
+
+
+def test_two_tables_of_the_same_name_are_refused(tmp_path):
+    table = (HEADER + "a.jpg,dog,train\n").encode()
+    files = {f"{part}/pets/{name}": content for part in "12" for name, content in
+             {"a.jpg": jpeg(), "labels.csv": table}.items()}  # fmt: skip
+    with pytest.raises(SnojoeError, match="pets/train is there twice"):
+        LabelledImages([Archive(write_folder(tmp_path / "both", files), tmp_path)])
+
+
+def test_an_unknown_split_names_those_that_are_there(tmp_path):
+    with pytest.raises(SnojoeError, match=r"pets/dev: no such .* pets/test, pets/train, pets/val"):
+        LabelledImages([pets(tmp_path)]).examples(["pets/dev"])

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import yaml
+
+from snojoe.params import Params
+
+ROOT = Path(__file__).parents[1]
+
+
+def merged(tree, changes):
+    both = {k: merged(tree[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
+    return tree | both
+
+
+def test_the_parameters_of_the_guide_to_own_data_are_valid():
+    guide = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    changes = yaml.safe_load(guide.split("```yaml")[1].split("```")[0])
+    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    default["data"]["ood"] = changes["data"].pop("ood")
+    params = Params.model_validate(merged(default, changes))
+    assert params.depths == [0, 19]
+    assert params.data.splits.train == ["pets/train"]

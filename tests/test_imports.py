@@ -1,0 +1,30 @@
+"""Start-up: a stage loads no library that it does not use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CHECK = """
+import sys
+
+def loaded(*libraries):
+    return [name for name in libraries if name in sys.modules]
+
+import snojoe.cli, snojoe.energy, snojoe.files
+import download, preprocess, train, infer_id, infer_ood
+assert not loaded("torch", "torchvision", "sklearn", "scipy", "pandas", "matplotlib"), "light"
+import score, ablate
+assert not loaded("torch", "torchvision"), "scoring is arithmetic on arrays"
+"""
+
+
+def test_stages_load_what_they_use_and_no_more():
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK],
+        cwd=ROOT / "stages",
+        env={"PYTHONPATH": f"{ROOT / 'src'}", "PATH": "", "HOME": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
