@@ -27,12 +27,15 @@ def load_models(params: Params, sn_layers: int) -> list[Classifier]:
 def write_clean(params: Params, models: list[Classifier], folder: Path, sets: Sets) -> None:
     """What the models say of the images themselves, into ``folder/seed<S>/<set>``."""
     from snojoe.data.shards import Shards
+    from snojoe.failures import explained
     from snojoe.inference import write_outputs
 
-    for name, shards in sets.items():
+    for name, path in sets.items():
+        shards = Shards(path)
         targets = [folder / f"seed{seed}" / name for seed in params.seeds]
-        write_outputs(models, Shards(shards), targets, batch_size=params.infer.batch_size)
-        print(f"{name}: {len(Shards(shards)):,} images, {len(models)} models")
+        with explained("infer.batch_size", params.infer.batch_size):
+            write_outputs(models, shards, targets, batch_size=params.infer.batch_size)
+        print(f"{name}: {len(shards):,} images, {len(models)} models")
 
 
 def write_noisy(
@@ -40,12 +43,14 @@ def write_noisy(
 ) -> None:
     """What ODIN and Mahalanobis are to read of the images, with the noise that `tuned` chose."""
     from snojoe.data.shards import Shards
+    from snojoe.failures import explained
     from snojoe.perturbation import write_noisy_outputs
     from snojoe.tuning import chosen_noises
 
     noises = [chosen_noises(tuned / f"seed{seed}") for seed in params.seeds]
     for name, shards in sets.items():
         targets = [folder / f"seed{seed}" / name for seed in params.seeds]
-        write_noisy_outputs(
-            models, noises, Shards(shards), targets, batch_size=params.infer.batch_size
-        )
+        with explained("infer.batch_size", params.infer.batch_size):
+            write_noisy_outputs(
+                models, noises, Shards(shards), targets, batch_size=params.infer.batch_size
+            )

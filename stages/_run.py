@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from _alone import alone
 
 from snojoe.errors import SnojoeError
 from snojoe.params import load_params
@@ -28,18 +31,44 @@ PLOTS = Path("plots")
 # also in the temporary copies in which queued experiments run.
 CHECKPOINTS = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints"
 
+# Number of this process among those that torchrun or accelerate started.
+RANK = int(os.environ.get("RANK", "0"))
 
-def run(work: Callable[..., None], *options: str) -> None:
-    """Call ``work`` with the checked parameters and with integers from the command line.
+
+def run(work: Callable[..., None], *options: str, several_processes: bool = False) -> None:
+    """Call ``work`` with the checked parameters and with integers.
+
+    These come from the command line, or from the name of the stage that DVC runs.
+
+    Of several processes (torchrun) only the first works, unless the stage can use them all.
 
     The parameters are checked first, so that a wrong depth is reported with what was expected. A
-    user's mistake ends in its message alone.
+    user's mistake and a failing disk end in one message, SIGTERM and Ctrl-C after tidying up.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     try:
         params = load_params()
         parser = argparse.ArgumentParser()
-        for option in options:
-            parser.add_argument(f"--{option}", type=int, required=True)
-        work(params, **vars(parser.parse_args()))
+        for option, value in zip(options, _of_the_stage(len(options)), strict=True):
+            parser.add_argument(f"--{option}", type=int, required=value is None, default=value)
+        values = vars(parser.parse_args())
+        if RANK == 0:
+            with alone("-".join(map(str, [Path(sys.argv[0]).stem, *values.values()]))):
+                work(params, **values)
+        elif several_processes:
+            work(params, **values)
+        for number in (signal.SIGINT, signal.SIGTERM):  # what is done is not stopped any more
+            signal.signal(number, signal.SIG_IGN)
     except SnojoeError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or Path.cwd()}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+
+
+def _of_the_stage(count: int) -> Sequence[str | None]:
+    """``train@9-0`` -> 9 and 0; None for each where DVC runs no such stage."""
+    _, at, values = os.environ.get("DVC_STAGE", "").rpartition("@")
+    found = values.split("-")
+    return found if at and len(found) == count else [None] * count

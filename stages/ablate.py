@@ -22,6 +22,7 @@ from snojoe.tables import (
 
 def ablate(params: Params) -> None:
     experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
+    experiment.check_models(params.ablation.sn_layers)
     grid = depth_grid(experiment, params.ablation.sn_layers)
     table3 = grid.metrics()
     depths = dict.fromkeys(table3.sn_layers)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from _run import PREPARED, RAW, run
 
-from snojoe.data.fetch import locate
+from snojoe.data.fetch import check, locate
 from snojoe.data.prepare import prepare
 from snojoe.params import Params
 
 
 def preprocess(params: Params) -> None:
     data = params.data
+    check(data, RAW)
     prepare(data, partial(locate, folder=Path(data.folder), raw=RAW), PREPARED)
 
 

@@ -42,6 +42,7 @@ IMAGES_FOR_DISTANCES = 400
 def score(params: Params) -> None:
     depth = params.sn_layers
     experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
+    experiment.check_models((0, depth))
 
     grid = score_grid(experiment, depth)
     table2 = grid.metrics()

@@ -1,8 +1,9 @@
 """One classifier: a depth of spectral normalisation and a seed."""
 
-import shutil
+import os
+from pathlib import Path
 
-from _run import CHECKPOINTS, MODELS, PREPARED, WEIGHTS, run
+from _run import CHECKPOINTS, MODELS, PREPARED, RANK, WEIGHTS, run
 
 from snojoe.errors import SnojoeError
 from snojoe.params import Params
@@ -12,19 +13,23 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     import torch
 
     from snojoe.batch_norm import fold_spectral_batch_norm
+    from snojoe.checkpoint import remove_checkpoint
     from snojoe.data.fetch import weights_file
     from snojoe.data.images import preprocessing
     from snojoe.data.loader import TrainSet, TrainTransform
     from snojoe.data.prepare import read_classes
     from snojoe.data.shards import Shards
     from snojoe.decision import fit_decision
-    from snojoe.files import atomic_folder, write_csv
+    from snojoe.failures import explained
+    from snojoe.files import atomic_folder, write_csv, write_sums
     from snojoe.inference import predict_logits
     from snojoe.models import build_classifier, save_model
     from snojoe.spectral_norm import fold_spectral_norm, normalized_weights
     from snojoe.training import fingerprint, train_classifier
 
     torch.manual_seed(seed)
+    if "CUBLAS_WORKSPACE_CONFIG" in os.environ:  # asks for the same bits on a GPU
+        torch.use_deterministic_algorithms(True)
     classes = read_classes(PREPARED)
     arch = params.model.arch
     model = build_classifier(arch, len(classes), weights_file(WEIGHTS))
@@ -36,17 +41,20 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     val = Shards(PREPARED / "val")
 
     settings = params.model_dump(include={"model", "spectral_norm", "train"})
-    key = fingerprint(settings, sn_layers, seed, WEIGHTS, PREPARED / "train", PREPARED / "val")
-    checkpoint = CHECKPOINTS / "train" / key / "checkpoint.pt"
-    record = train_classifier(
-        model,
-        train_set,
-        val,
-        params=params.train,
-        spectral_norm=params.spectral_norm,
-        sn_layers=sn_layers,
-        checkpoint=checkpoint,
-    )
+    sources = [Path(__file__), WEIGHTS, PREPARED / "train", PREPARED / "val"]
+    checkpoint = CHECKPOINTS / "train" / f"{fingerprint(settings, sn_layers, seed, *sources)}.pt"
+    with explained("train.batch_size", params.train.batch_size):
+        record = train_classifier(
+            model,
+            train_set,
+            val,
+            params=params.train,
+            spectral_norm=params.spectral_norm,
+            sn_layers=sn_layers,
+            checkpoint=checkpoint,
+        )
+    if RANK:
+        return
     fold_spectral_batch_norm(fold_spectral_norm(model))
     val_logits, val_labels = predict_logits(model, val)
     if val_labels is None:
@@ -67,9 +75,9 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
         save_model(model, folder, config, val_energies)
         write_csv(folder / "history.csv", record.history)
         write_csv(folder / "sigma.csv", record.sigmas)
-    # A finished training never resumes: an edited one would have nothing left to do.
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)
+        write_sums(folder)
+    remove_checkpoint(checkpoint)
 
 
 if __name__ == "__main__":
-    run(train, "sn-layers", "seed")
+    run(train, "sn-layers", "seed", several_processes=True)

@@ -122,9 +122,13 @@ def test_a_model_directory_gives_the_same_model_back(tmp_path):
 
 
 def test_a_damaged_model_directory_is_named(tmp_path):
-    with pytest.raises(SnojoeError, match=r"not a model directory: .*config\.json is missing"):
+    with pytest.raises(SnojoeError, match="SHA256SUMS is missing"):
         load_model(tmp_path)
     model = build_classifier("resnet10", 3)
     save_model(model, tmp_path, {"arch": "resnet10", "classes": ["a", "b"]})
     with pytest.raises(SnojoeError, match="damaged model directory"):
+        load_model(tmp_path)
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"b"', '"c"'))
+    with pytest.raises(SnojoeError, match=r"config\.json: damaged; SHA256SUMS has another sum"):
         load_model(tmp_path)

@@ -99,6 +99,10 @@ def test_all_mistakes_are_listed_at_once(tmp_path):
         ("a: [", "not valid YAML"),
         ("- a", "expected parameters by name; got list"),
         ("", "NoneType"),
+        ("a: 1\na: 2", "a is there twice"),
+        ("[" * 3000, "too deeply nested"),
+        ("a: " + "9" * 6000, "not valid YAML"),
+        ("a: 2020-99-99", "not valid YAML"),
     ],
 )
 def test_what_is_no_parameter_file_is_named(tmp_path, text, message):

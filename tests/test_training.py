@@ -1,3 +1,8 @@
+import os
+import signal
+import sys
+import types
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,13 +10,15 @@ import torch
 from conftest import jpeg
 
 from snojoe.batch_norm import fold_spectral_batch_norm
+from snojoe.checkpoint import read_checkpoint
 from snojoe.data.loader import TrainSet, TrainTransform
 from snojoe.data.shards import Row, Shards, write_shards
 from snojoe.errors import SnojoeError
+from snojoe.failures import explained
 from snojoe.models import build_classifier
 from snojoe.params import SpectralNormParams, Train
 from snojoe.spectral_norm import fold_spectral_norm
-from snojoe.training import fingerprint, train_classifier
+from snojoe.training import _check_finite, fingerprint, train_classifier
 
 SIZE = 16
 
@@ -159,6 +166,17 @@ def test_batch_norm_freezes_after_the_given_epoch(prepared):
     assert not states_equal(statistics(None, 2), after_one)
 
 
+def test_batch_norm_over_processes_is_handled_as_the_plain_one(prepared, monkeypatch):
+    """What a GPU trains with where there are several processes; here there is one."""
+    plain, record = fit(prepared, 9, freeze_after_epoch=1)
+    convert, build = torch.nn.SyncBatchNorm.convert_sync_batchnorm, build_classifier
+    monkeypatch.setitem(globals(), "build_classifier", lambda *names: convert(build(*names)))
+    converted, again = fit(prepared, 9, freeze_after_epoch=1)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in converted.modules())
+    assert again == record
+    assert states_equal(converted.state_dict(), plain.state_dict())
+
+
 def test_hard_sn_before_batch_norm_in_train_mode_changes_no_output():
     """PAPER: the batch statistics divide sigma out again, up to BatchNorm's eps."""
     from snojoe.spectral_norm import apply_spectral_norm
@@ -177,8 +195,50 @@ def test_hard_sn_before_batch_norm_in_train_mode_changes_no_output():
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_so(prepared):
-    with pytest.raises(SnojoeError, match=r"epoch 1: the loss is (nan|inf).*train\.lr"):
+    with pytest.raises(SnojoeError, match=r"epoch 1, step [23]: the loss is (nan|inf).*train\.lr"):
         fit(prepared, lr=1e30, trunk_lr_factor=1.0)
+
+
+def test_on_an_accelerator_the_loss_is_looked_at_now_and_then():
+    total = torch.tensor(float("nan"))
+    with pytest.raises(SnojoeError, match="epoch 2, steps 51 to 100: the loss is nan"):
+        _check_finite(total, "epoch 2", step=100, every=50)
+    with pytest.raises(SnojoeError, match="epoch 2, steps 101 to 107: the loss is nan"):
+        _check_finite(total, "epoch 2", step=107, every=50)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("snojoe.training.CHECKPOINT_EVERY_S", -1.0)
+    checkpoint = tmp_path / "key.pt"
+
+    def spoil(line):
+        if line.startswith("epoch 1"):
+            monkeypatch.setattr("snojoe.training.bce", lambda x, y: x.sum() * float("nan"))
+
+    with pytest.raises(SnojoeError, match="epoch 2, step 1: the loss is nan"):
+        fit(prepared, 9, checkpoint, spoil, epochs=3)
+    state = read_checkpoint(checkpoint)
+    assert len(state["history"]) == 1
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_a_damaged_checkpoint_is_named_and_the_weights_stay_the_same(prepared, tmp_path):
+    undisturbed, _ = fit(prepared, sn_layers=9)
+    checkpoint = tmp_path / "key.pt"
+    checkpoint.write_bytes(b"PK\x03\x04 half a file")
+    said = []
+    again, _ = fit(prepared, 9, checkpoint, said.append)
+    assert "key.pt: not a checkpoint of this training" in said[0]
+    assert states_equal(again.state_dict(), undisturbed.state_dict())
+
+
+def test_a_worker_that_dies_is_named(prepared, monkeypatch):
+    monkeypatch.setattr(TrainSet, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with (
+        pytest.raises(SnojoeError, match=r"^train\.workers: .*worker.*; the same command goes on"),
+        explained("train.batch_size", 8),
+    ):
+        fit(prepared, workers=1)
 
 
 def test_a_fingerprint_covers_values_and_files(tmp_path):
@@ -190,3 +250,15 @@ def test_a_fingerprint_covers_values_and_files(tmp_path):
     assert fingerprint({"lr": 2}, path.parent) != first
     path.write_text("two")
     assert fingerprint({"lr": 1}, path.parent) != first
+
+
+def test_a_fingerprint_covers_the_code_that_is_loaded(tmp_path, monkeypatch):
+    source = tmp_path / "module.py"
+    source.write_text("x = 1")
+    module = types.ModuleType("snojoe.module")
+    module.__file__ = str(source)
+    before = fingerprint()
+    monkeypatch.setitem(sys.modules, "snojoe.module", module)
+    with_module = fingerprint()
+    source.write_text("x = 2")
+    assert len({before, with_module, fingerprint()}) == 3

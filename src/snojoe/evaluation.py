@@ -13,6 +13,7 @@ import pandas as pd
 
 from snojoe.detectors import DETECTORS, Detector, JointEnergy, fit_detector
 from snojoe.errors import SnojoeError
+from snojoe.files import check_sums
 from snojoe.metrics import FloatArray, average_precision, interpolated_average_precision
 from snojoe.outputs import ModelOutputs, load_head, load_outputs
 from snojoe.progress import progress
@@ -60,6 +61,12 @@ class Experiment:
     def config(self, sn_layers: int, seed: int) -> dict[str, Any]:
         """What was stored with the model."""
         return _read_json(self.model(sn_layers, seed) / "config.json")
+
+    def check_models(self, depths: Iterable[int]) -> None:
+        """Raise a SnojoeError that names the files of models which are not as they were written."""
+        for depth in dict.fromkeys(depths):
+            for seed in self.seeds:
+                check_sums(self.model(depth, seed))
 
     def sigmas(self, depths: Mapping[str, int]) -> pd.DataFrame:
         """Sigma of every weight and epoch, with columns ``model`` and ``seed``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
 from snojoe.data.loader import normalise
@@ -85,11 +85,15 @@ class OutputFiles:
     def __init__(self, folder: Path, rows: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.rows = folder, rows
-        self.files: dict[str, np.memmap] = {}
 
     def write(self, name: str, values: Tensor, *, start: int) -> None:
-        """Write rows of float32 from `start` on; the first call makes the file."""
-        if name not in self.files:
-            path, shape = self.folder / f"{name}.npy", (self.rows, values.shape[1])
-            self.files[name] = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        self.files[name][start : start + len(values)] = values.float().cpu().numpy()
+        """Append rows of float32, of which `start` are there; the first call makes the file.
+
+        Not through a memory map: a full disk would end that in a bus error.
+        """
+        with (self.folder / f"{name}.npy").open("ab" if start else "wb") as file:
+            if not start:
+                shape = (self.rows, values.shape[1])
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(values.float().cpu().numpy(), "<f4").data)

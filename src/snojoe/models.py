@@ -16,6 +16,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from snojoe.architectures import TRUNKS, layer_names
 from snojoe.errors import SnojoeError
 from snojoe.metrics import FloatArray
+from snojoe.text import first_line
 
 HIDDEN = 1000
 
@@ -154,21 +155,25 @@ def save_model(
     config: dict[str, Any],
     val_energies: FloatArray | None = None,
 ) -> None:
-    """Write ``model.safetensors`` and ``config.json``; ``config`` needs arch and classes.
+    """Write ``model.safetensors``, ``config.json`` and their checksums.
+
+    ``config`` needs arch and classes.
 
     The model is one without parametrisations (see ``snojoe.spectral_norm.fold_spectral_norm``). To
     detect with it (``snojoe.load_detector``) takes what ``snojoe.decision.fit_decision`` returns.
     """
     from safetensors.torch import save
 
-    from snojoe.files import write_json
+    from snojoe.files import write_json, write_sums
 
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     if val_energies is not None:
         state[VAL_ENERGIES] = torch.from_numpy(val_energies)
-    # save_file would make a file that nobody but its owner may read.
+    # Not save_file: nobody but its owner may read what it makes, and its error about a full disk
+    # is no OSError.
     (folder / "model.safetensors").write_bytes(save(state))
     write_json(folder / "config.json", config)
+    write_sums(folder)
 
 
 def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
@@ -182,7 +187,12 @@ def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from snojoe.files import SUMS, check_sums
+
     try:
+        names = check_sums(folder)
+        if missing := {"config.json", "model.safetensors"} - {*names}:
+            raise SnojoeError(f"{folder / min(missing)}: not in {SUMS}")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")
         model = build_classifier(config["arch"], len(config["classes"]))
@@ -191,8 +201,7 @@ def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
     except FileNotFoundError as error:
         raise SnojoeError(f"{folder}: not a model directory: {error.filename} is missing") from None
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SnojoeError(f"{folder}: damaged model directory ({reason})") from None
+        raise SnojoeError(f"{folder}: damaged model directory ({first_line(error)})") from None
     return model.eval(), config
 
 
@@ -231,8 +240,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise SnojoeError(f"{path}: no such weights file") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SnojoeError(f"{path}: not a readable state dict ({reason})") from None
+        raise SnojoeError(f"{path}: not a readable state dict ({first_line(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise SnojoeError(f"{path}: expected a state dict (name -> tensor)")
     return state

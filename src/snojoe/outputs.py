@@ -105,6 +105,6 @@ def load_head(model_folder: Path) -> LinearHead:
     try:
         with safe_open(path, framework="numpy") as tensors:
             weight, bias = (tensors.get_tensor(f"head.classifier.{n}") for n in ("weight", "bias"))
-    except (OSError, SafetensorError) as error:
+        return LinearHead(weight, bias)
+    except (OSError, SafetensorError, ValueError) as error:
         raise SnojoeError(f"{path}: not a readable model ({error})") from None
-    return LinearHead(weight, bias)

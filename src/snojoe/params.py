@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -80,7 +81,8 @@ class Splits(_Section):
     def _set_and_list(cls, lists: list[str]) -> list[str]:
         for item in lists:
             if item.count("/") != 1 or not all(item.split("/")):
-                raise ValueError(f"expected <set>/<list>, such as VOC2012/train; got {item!r}")
+                got = reprlib.repr(item)
+                raise ValueError(f"expected <set>/<list>, such as VOC2012/train; got {got}")
         return lists
 
 
@@ -271,10 +273,14 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise SnojoeError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SnojoeError(f"{path}: not readable: {error.strerror}") from None
+    except RecursionError:
+        raise SnojoeError(f"{path}: not valid YAML: too deeply nested") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: encodings, dates, huge numbers
         raise SnojoeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise SnojoeError(f"{path}: expected parameters by name; got {type(tree).__name__}")
@@ -283,6 +289,21 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except ValidationError as error:
         problems = [_explain(problem, tree) for problem in error.errors()]
         raise SnojoeError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is there twice; PyYAML itself takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in seen:
+                where = key.start_mark
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is there twice", where
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _explain(problem: Any, tree: dict[str, Any]) -> str:
@@ -297,7 +318,7 @@ def _explain(problem: Any, tree: dict[str, Any]) -> str:
         return f"missing parameter {where}"
     if problem["type"] == "value_error":
         return f"{where}: {message}" if where else message
-    return f"{where}: {message[0].lower()}{message[1:]}; got {problem['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}; got {reprlib.repr(problem['input'])}"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables in a terminal."""
+"""Tables and messages in a terminal."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,11 @@ def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(indent + line for line in lines)
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message, or its type where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def in_bytes(size: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.batch_norm import (
@@ -21,10 +22,10 @@ from snojoe.batch_norm import (
     freeze_batch_norm,
     recalibrate_batch_norm,
 )
+from snojoe.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.data.loader import TrainSet, normalise, train_loader
 from snojoe.data.shards import Shards
 from snojoe.errors import SnojoeError
-from snojoe.files import atomic_file
 from snojoe.inference import predict_logits
 from snojoe.metrics import mean_average_precision
 from snojoe.models import Classifier
@@ -33,6 +34,8 @@ from snojoe.progress import progress
 from snojoe.spectral_norm import apply_spectral_norm, normalized_weights, spectral_norms
 
 CHECKPOINT_EVERY_S = 15.0
+# Steps between two looks at the loss on an accelerator, which has to wait for each.
+_CHECK_LOSS_EVERY = 50
 
 
 @dataclass
@@ -85,12 +88,24 @@ def train_classifier(
     Raises
     ------
     SnojoeError
-        If the loss stops being finite.
+        If the loss stops being finite, or a batch cannot be shared evenly among the processes.
     """
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # else torchrun's processes do not meet
         mixed_precision="bf16" if _has_bf16() else "no",
         dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
+    if params.batch_size % accelerator.num_processes:
+        raise SnojoeError(
+            f"train.batch_size: expected a multiple of the {accelerator.num_processes} processes; "
+            f"got {params.batch_size}"
+        )
+    if not accelerator.is_main_process:
+        say = _say_nothing
+    several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
+    if several_gpus and spectral_norm.batch_norm_bound is None:
+        # The statistics of the whole batch. PyTorch has nothing like it for CPUs.
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     normaliser = apply_spectral_norm(
         model,
         sn_layers,
@@ -114,8 +129,8 @@ def train_classifier(
     schedule = _schedule(optimizer, params, steps=params.epochs * len(loader))
 
     record = Record()
-    if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
+    state = read_checkpoint(checkpoint, say) if checkpoint else None
+    if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -131,6 +146,7 @@ def train_classifier(
     if not record.sigmas:
         record.sigmas += _sigmas(model, epoch=0)
     network, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    check_every = 1 if accelerator.device.type == "cpu" else _CHECK_LOSS_EVERY
     started = saved = time.monotonic()
     resumed_at = len(record.history)
     for epoch in range(resumed_at, params.epochs):
@@ -139,9 +155,10 @@ def train_classifier(
         if params.freeze_after_epoch is not None and epoch >= params.freeze_after_epoch:
             freeze_batch_norm(model)
         total = torch.zeros((), device=accelerator.device)
-        for pixels, labels in progress(
+        batches = progress(
             loader, total=len(loader), desc=f"epoch {epoch + 1}/{params.epochs}", unit="step"
-        ):
+        )
+        for step, (pixels, labels) in enumerate(batches, start=1):
             optimizer.zero_grad()
             parts = (each.tensor_split(params.gradient_accumulation) for each in (pixels, labels))
             for images, targets in zip(*parts, strict=True):
@@ -150,15 +167,12 @@ def train_classifier(
                 loss = bce(logits.float(), targets) * (len(images) / len(pixels))
                 accelerator.backward(loss)
                 total += loss.detach()
+            if step % check_every == 0 or step == len(loader):
+                _check_finite(total, f"epoch {epoch + 1}", step, check_every)
             optimizer.step()
             normaliser.power_iteration()
             schedule.step()
-        train_loss = float(total) / len(loader)
-        if not torch.isfinite(total):
-            raise SnojoeError(
-                f"epoch {epoch + 1}: the loss is {train_loss}; expected a finite number "
-                "(train.lr may be too high)"
-            )
+        train_loss = float(accelerator.reduce(total, "mean")) / len(loader)
         row = {"epoch": epoch + 1, "train_loss": train_loss, **_validate(model, val)}
         record.history.append(row)
         record.sigmas += _sigmas(model, epoch + 1)
@@ -166,7 +180,8 @@ def train_classifier(
         left = params.epochs - epoch - 1
         seconds_each = (time.monotonic() - started) / (epoch + 1 - resumed_at)
         say(_line(row, params.epochs, left * seconds_each))
-        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S and left:
+        due = left and time.monotonic() - saved > CHECKPOINT_EVERY_S
+        if checkpoint is not None and due and accelerator.is_main_process:
             state = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -174,11 +189,25 @@ def train_classifier(
                 "history": record.history,
                 "sigmas": record.sigmas,
             }
-            with atomic_file(checkpoint) as temporary:
-                torch.save(state, temporary)
+            write_checkpoint(checkpoint, state)
             saved = time.monotonic()
     model.eval()
     return record
+
+
+def _check_finite(total: Tensor, epoch: str, step: int, every: int) -> None:
+    """A sum of losses that is no longer finite stays so: no step needs a look of its own."""
+    if not torch.isfinite(total):
+        first = (step - 1) // every * every + 1
+        steps = f"step {step}" if first == step else f"steps {first} to {step}"
+        raise SnojoeError(
+            f"{epoch}, {steps}: the loss is {float(total)}; expected a finite number "
+            "(train.lr may be too high)"
+        )
+
+
+def _say_nothing(line: str) -> None:
+    """What all processes would say, the first says."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -224,6 +253,8 @@ def _validate(model: Classifier, val: Shards) -> dict[str, float]:
     if labels is None:
         raise SnojoeError(f"{val.folder}: expected labelled images")
     loss = bce(torch.from_numpy(logits), torch.from_numpy(labels).float())
+    if not torch.isfinite(loss):
+        raise SnojoeError(f"the loss on val is {float(loss)}; train.lr may be too high")
     return {"val_loss": float(loss), "val_map": mean_average_precision(labels, logits)}
 
 

@@ -69,3 +69,19 @@ def test_links_and_devices_are_no_files(tmp_path):
             member.type, member.linkname = kind, "../../secret"
             archive.addfile(member)
     assert list(Archive(path, tmp_path)) == []
+
+
+def test_a_damaged_header_is_not_the_end_of_the_archive(tmp_path):
+    path = write_tar(tmp_path / "x.tar", FILES)
+    content = bytearray(path.read_bytes())
+    content[1024 + 3] ^= 1  # the name of the second member
+    path.write_bytes(content)
+    with pytest.raises(SnojoeError, match=r"x\.tar: .*damaged at byte 1024"):
+        Archive(path, tmp_path)
+
+
+def test_a_member_that_is_there_twice_is_named(tmp_path):
+    path = write_tar(tmp_path / "x.tar", FILES)
+    write_tar(path, {"a/one.txt": b"other"}, mode="a")
+    with pytest.raises(SnojoeError, match=r"x\.tar: holds a/one\.txt more than once"):
+        Archive(path, tmp_path)

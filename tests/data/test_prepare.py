@@ -9,6 +9,7 @@ from snojoe.data.images import decode
 from snojoe.data.prepare import prepare
 from snojoe.data.shards import ROWS_PER_GROUP, ROWS_PER_SHARD, Row, Shards, write_shards
 from snojoe.errors import SnojoeError
+from snojoe.files import write_sums
 from snojoe.params import Data
 
 IMAGES = {
@@ -131,8 +132,19 @@ def test_shards_hold_rows_in_order_across_files(tmp_path):
 
 
 def test_a_damaged_shard_is_named(tmp_path):
-    (tmp_path / "00000.parquet").write_bytes(b"PAR1 not really")
+    rows = [Row("a", bytes(12), np.array([1]))]
+    write_shards(tmp_path, rows, split="val", content="pixels", image_size=2)
+    shard = tmp_path / "00000.parquet"
+    good = shard.read_bytes()
+    shard.write_bytes(good[:60] + b"?" + good[61:])
+    with pytest.raises(SnojoeError, match=r"00000\.parquet: damaged; SHA256SUMS has another sum"):
+        Shards(tmp_path)
+    shard.write_bytes(b"PAR1 not really")
+    write_sums(tmp_path)
     with pytest.raises(SnojoeError, match=r"00000\.parquet: damaged shard"):
         Shards(tmp_path)
-    with pytest.raises(SnojoeError, match="expected Parquet shards; found none"):
+    shard.unlink()
+    with pytest.raises(SnojoeError, match=r"00000\.parquet: is missing"):
+        Shards(tmp_path)
+    with pytest.raises(SnojoeError, match=r"nowhere: .*SHA256SUMS is missing"):
         Shards(tmp_path / "nowhere")

@@ -115,3 +115,35 @@ def test_an_archive_without_lists_is_named(tmp_path):
         SnojoeError, match=r"voc: expected <set>/ImageSets/Main/<list>\.txt or <set>/lab"
     ):
         devkit(tmp_path, {"readme.txt": b""})
+
+
+def test_class_lists_that_disagree_with_the_annotations_are_known(tmp_path):
+    files = voc_files(IMAGES, LISTS, class_lists=CLASSES)
+    name = "VOCdevkit/VOC2012/ImageSets/Main/dog_train.txt"
+    files[name] = b"a -1\nb -1\n"
+    kit = devkit(tmp_path, files)
+    kit.examples(["VOC2012/val"])
+    assert kit.disagreements == []
+    kit.examples(["VOC2012/train"])
+    (line,) = kit.disagreements
+    assert "dog_train.txt and VOC2012/train" in line
+    assert "disagree on 1 images, such as VOC2012/a" in line
+
+
+def test_the_annotation_of_another_image_is_named(tmp_path):
+    files = voc_files(IMAGES, LISTS)
+    name = "VOCdevkit/VOC2012/Annotations/a.xml"
+    text = files[name].decode()
+    files[name] = text.replace("<annotation>", "<annotation><filename>b.jpg</filename>").encode()
+    with pytest.raises(SnojoeError, match=r"a\.xml is the annotation of .*/JPEGImages/b\.jpg"):
+        devkit(tmp_path, files).examples(["VOC2012/train"])
+    files[name] = text.replace("<annotation>", "<annotation><filename>x.png</filename>").encode()
+    assert len(devkit(tmp_path, files).examples(["VOC2012/train"])) == 2
+
+
+@pytest.mark.parametrize("stem", ["../a", "/etc/passwd", "x/y"])
+def test_a_path_is_no_image_name(tmp_path, stem):
+    files = voc_files(IMAGES, LISTS)
+    files["VOCdevkit/VOC2012/ImageSets/Main/train.txt"] = f"{stem}\n".encode()
+    with pytest.raises(SnojoeError, match="is no image's name"):
+        devkit(tmp_path, files).examples(["VOC2012/train"])

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,10 @@ from snojoe.errors import SnojoeError
 from snojoe.files import atomic_file
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+# Photographs hardly compress: a .tar.gz that grows by more than this is a bomb.
+_MAX_RATIO = 100
+_CHUNK = 2**20
 
 
 class Extent(NamedTuple):
@@ -120,6 +124,7 @@ def _tar(path: Path, scratch: Path) -> Iterator[tuple[str, Extent]]:
     try:
         plain = _decompressed(path, scratch)
         end = plain.stat().st_size
+        seen = set()
         with tarfile.open(plain, "r:") as archive:
             for member in archive:
                 if not member.isreg() or member.issparse():
@@ -127,9 +132,25 @@ def _tar(path: Path, scratch: Path) -> Iterator[tuple[str, Extent]]:
                 if member.offset_data + member.size > end:
                     raise SnojoeError(f"{path}: ends in the middle of {member.name}")
                 name = PurePosixPath(member.name).as_posix().removeprefix("/")
+                if name in seen:
+                    raise SnojoeError(f"{path}: holds {name} more than once")
+                seen.add(name)
                 yield name, Extent(plain, member.offset_data, member.size)
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError) as error:
+            _check_end(path, plain, archive.offset)
+    except _UNREADABLE as error:
         raise SnojoeError(f"{path}: not a readable tar archive ({error})") from None
+
+
+def _check_end(path: Path, plain: Path, offset: int) -> None:
+    """Refuse a tar with anything but zeros after its last member.
+
+    tarfile takes a damaged header in the middle for the end of the archive.
+    """
+    with plain.open("rb") as file:
+        file.seek(offset)
+        while chunk := file.read(_CHUNK):
+            if chunk.strip(b"\0"):
+                raise SnojoeError(f"{path}: not a readable tar archive (damaged at byte {offset})")
 
 
 def _decompressed(path: Path, scratch: Path) -> Path:
@@ -144,5 +165,14 @@ def _decompressed(path: Path, scratch: Path) -> Path:
             gzip.open(path) as source,
             temporary.open("wb") as target,
         ):
-            shutil.copyfileobj(source, target, 1 << 20)
+            while chunk := source.read(_CHUNK):
+                target.write(chunk)
+                if target.tell() > _MAX_RATIO * (status.st_size + _CHUNK):
+                    raise SnojoeError(f"{path}: a decompression bomb: grows {_MAX_RATIO} times")
     return plain
+
+
+_UNREADABLE = (
+    *(tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
+    *(ValueError, OverflowError),  # tarfile's, of headers that make no sense
+)

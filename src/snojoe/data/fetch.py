@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snojoe.errors import SnojoeError
-from snojoe.files import atomic_folder, sha256, write_json
+from snojoe.files import atomic_folder, scratch_folder, sha256, write_json
 from snojoe.params import Data, Source
 from snojoe.progress import progress
 from snojoe.text import in_bytes
@@ -59,16 +58,12 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     sources = [*data.id, *data.ood.values()]
     made = read_checksums(raw)
     wanted = {source.sha256: source.filename for source in sources if source.url and source.sha256}
-    there = {path: sha256(path) for path in files_in(raw)}
-    wrong = [*_wrong_archives(sources, folder), *_edited(there, {*made, *wanted})]
-    if wrong:
-        raise SnojoeError("\n".join(wrong))
+    there = check(data, raw)
 
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=raw.parent, prefix=".scratch-") as scratch:
+    with scratch_folder(raw) as scratch:
         new = {}
         if any(source.embedded for source in sources):
-            new = _make_embedded(data, Path(scratch))
+            new = _make_embedded(data, scratch)
             wanted |= {sha256(path): name for name, path in new.items()}
         for source in sources:
             if source.url and source.sha256 and there.get(raw / source.filename) != source.sha256:
@@ -90,10 +85,35 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     return lines
 
 
+def check(data: Data, raw: Path) -> dict[Path, str]:
+    """Checksums of the files in ``raw``.
+
+    Raises
+    ------
+    SnojoeError
+        Listing every archive of the user's that is missing or has another checksum than it should,
+        and every file in ``raw`` that this program did not write as it is.
+    """
+    sources = [*data.id, *data.ood.values()]
+    there = {path: sha256(path) for path in files_in(raw)}
+    known = {*read_checksums(raw), *(s.sha256 for s in sources if s.url and s.sha256)}
+    if wrong := [*_wrong_archives(sources, Path(data.folder)), *_edited(there, known)]:
+        raise SnojoeError("\n".join(wrong))
+    return there
+
+
 def read_checksums(folder: Path) -> dict[str, str]:
     """What this program put into a folder: names by checksum."""
     path = folder / CHECKSUMS
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SnojoeError(f"{path}: not readable ({error}); delete {folder}") from None
+    if not isinstance(found, dict):
+        raise SnojoeError(f"{path}: expected names by checksum; delete {folder}")
+    return found
 
 
 def files_in(folder: Path) -> list[Path]:

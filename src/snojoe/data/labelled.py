@@ -39,6 +39,8 @@ class LabelledImages:
         Sorted. Those of the VOC format's per-class lists (``dog_train.txt``) and of all rows of the
         label tables, where the archives hold any; else from the annotations of the images that a
         call to ``examples`` asks for first.
+    disagreements : list of str
+        Where per-class lists and the annotations of the images asked for say different things.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class LabelledImages:
                 f"{where}: expected <set>/ImageSets/Main/<list>.txt or <set>/labels.csv; found none"
             )
         self.classes = sorted(set().union(*(source.known_classes for source in sources)))
+        self.disagreements: list[str] = []
 
     @property
     def lists(self) -> list[str]:
@@ -114,7 +117,13 @@ class LabelledImages:
             names = dict.fromkeys(names)
         if not self.classes:
             self.classes = sorted({name for found in names.values() for name in found or ()})
-        return [self._example(*each, names[each[2]]) for each in listed]
+        examples = [self._example(*each, names[each[2]]) for each in listed]
+        annotated = {i: found for i, found in names.items() if found is not None}
+        for item in lists if annotated else ():
+            source = self._sources[item]
+            if isinstance(source, VOCDevkit):
+                self.disagreements += source.disagreements(item, annotated)
+        return examples
 
     def _example(self, item: str, source: Source, image_id: str, names: set[str] | None) -> Example:
         archive, image_name = source.image(item, image_id)

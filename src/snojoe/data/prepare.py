@@ -8,7 +8,6 @@ pixels; all others are stored as the pixels that evaluation sees.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from snojoe.data.images import ImageError, decode, is_image, resize
 from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.shards import Content, Row, write_shards
 from snojoe.errors import SnojoeError
-from snojoe.files import atomic_folder, write_json
+from snojoe.files import atomic_folder, scratch_folder, write_json
 from snojoe.params import Data
 from snojoe.progress import progress
 from snojoe.threads import parallel
@@ -50,11 +49,13 @@ def prepare(
         differs from ``data.expected``.
     """
     with (
-        tempfile.TemporaryDirectory(dir=_ensure(target.parent), prefix=".scratch-") as scratch,
+        scratch_folder(target.with_name("scratch")) as scratch,
         atomic_folder(target) as folder,
     ):
         # Every archive and list is read before the first image is decoded.
-        sets = _read(data, locate, Path(scratch))
+        sets = _read(data, locate, scratch)
+        for line in sets.disagreements:
+            say(line)
         for name, groups in sets.identical.items():
             if groups:
                 say(f"{name}: identical images: {describe(groups)}")
@@ -89,6 +90,7 @@ class _Sets(NamedTuple):
     splits: dict[str, list[Example]]
     ood: dict[str, list[Example]]
     identical: dict[str, list[list[str]]]
+    disagreements: list[str]
 
 
 def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
@@ -106,7 +108,7 @@ def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
         for name, source in data.ood.items()
     }
     identical = check(data, _positives(labelled.classes, splits["train"]), splits, ood)
-    return _Sets(labelled.classes, splits, ood, identical)
+    return _Sets(labelled.classes, splits, ood, identical, labelled.disagreements)
 
 
 class _Writer:
@@ -177,11 +179,6 @@ def _positives(classes: list[str], examples: list[Example]) -> dict[str, int]:
     if not labelled:
         return {}
     return dict(zip(classes, np.sum(labelled, axis=0, dtype=int).tolist(), strict=True))
-
-
-def _ensure(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def read_classes(prepared: Path) -> list[str]:

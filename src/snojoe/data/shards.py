@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from snojoe.data.images import ImageError, decode, resize
 from snojoe.errors import SnojoeError
+from snojoe.files import SUMS, check_sums, write_sums
 
 ROWS_PER_SHARD = 1024
 ROWS_PER_GROUP = 64
@@ -42,19 +44,12 @@ class Batch(NamedTuple):
 def write_shards(
     folder: Path, rows: Iterable[Row], *, split: str, content: Content, image_size: int
 ) -> int:
-    """Write rows to ``folder/00000.parquet`` and so on; memory does not grow with their number.
+    """Write rows to ``folder/00000.parquet`` and so on, and their checksums beside them.
 
-    Returns the number of rows.
+    Memory does not grow with the number of rows, which is returned.
     """
-    schema = pa.schema(
-        [
-            ("id", pa.string()),
-            ("split", pa.string()),
-            ("labels", pa.list_(pa.uint8())),
-            (content, pa.binary()),
-        ],
-        metadata={"snojoe": json.dumps({"image_size": image_size})},
-    )
+    metadata = {"snojoe": json.dumps({"image_size": image_size})}
+    schema = _schema(content).with_metadata(metadata)
     folder.mkdir(parents=True, exist_ok=True)
     writer: pq.ParquetWriter | None = None
     group: list[Row] = []
@@ -88,6 +83,7 @@ def write_shards(
     finally:
         if writer is not None:
             writer.close()
+    write_sums(folder)
     return count
 
 
@@ -102,27 +98,37 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.paths = sorted(folder.glob("*.parquet"))
+        self.paths = [folder / name for name in check_sums(folder) if name.endswith(".parquet")]
         if not self.paths:
             raise SnojoeError(f"{folder}: expected Parquet shards; found none")
+        if unknown := {*folder.glob("*.parquet")} - {*self.paths}:
+            raise SnojoeError(f"{min(unknown)}: not in {SUMS}")
         self._files = [_open(path) for path in self.paths]
         schema = self._files[0].schema_arrow
         try:
             self.image_size = int(json.loads(schema.metadata[b"snojoe"])["image_size"])
-            self.content: Content = "pixels" if "pixels" in schema.names else "image"
         except (KeyError, TypeError, ValueError):
             raise SnojoeError(f"{self.paths[0]}: not a shard of this program") from None
+        self.content: Content = "pixels" if "pixels" in schema.names else "image"
+        for path, file in zip(self.paths, self._files, strict=True):
+            same_size = file.schema_arrow.metadata == schema.metadata
+            if not same_size or not file.schema_arrow.equals(_schema(self.content)):
+                columns = ", ".join(f"{c.name} {c.type}" for c in file.schema_arrow)
+                raise SnojoeError(f"{path}: not a shard of this program (columns {columns})")
 
     def __len__(self) -> int:
         return sum(file.metadata.num_rows for file in self._files)
 
     def table(self, columns: Sequence[str]) -> pa.Table:
         """The given columns of all rows, in memory."""
-        return pa.concat_tables(file.read(columns=list(columns)) for file in self._files)
+        try:
+            return pa.concat_tables(file.read(columns=list(columns)) for file in self._files)
+        except (pa.ArrowException, OSError) as error:
+            raise SnojoeError(f"{self.folder}: damaged shard ({error})") from None
 
     def labels(self) -> np.ndarray | None:
         """(n, K) uint8, or None where the rows carry none."""
-        return _labels(self.table(["labels"])["labels"])
+        return self._labels(self.table(["labels"])["labels"])
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Stream all rows as pixels of the evaluation size, in order."""
@@ -130,7 +136,7 @@ class Shards:
             try:
                 for records in file.iter_batches(batch_size):
                     yield self._batch(records)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ImageError) as error:
                 raise SnojoeError(f"{path}: damaged shard ({error})") from None
 
     def pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -156,15 +162,23 @@ class Shards:
         if self.content == "pixels":
             # The rows lie side by side. A copy: Arrow's buffer is read-only.
             _, offsets, values = column.buffers()
-            start = np.frombuffer(offsets, dtype=np.int32)[column.offset]
+            ends = np.frombuffer(offsets, dtype=np.int32)[column.offset :][: len(column) + 1]
+            if column.null_count or (np.diff(ends) != side * side * 3).any():
+                raise SnojoeError(f"{self.folder}: expected {side} x {side} pixels in each row")
             count = len(column) * side * side * 3
-            pixels = np.frombuffer(values, dtype=np.uint8, count=count, offset=start).copy()
+            pixels = np.frombuffer(values, dtype=np.uint8, count=count, offset=ends[0]).copy()
             pixels = pixels.reshape(len(column), side, side, 3)
         else:
-            from snojoe.data.images import decode, resize
+            pixels = np.stack([resize(decode(c.as_py() or b""), side) for c in column])
+        return Batch(records["id"].to_pylist(), pixels, self._labels(records["labels"]))
 
-            pixels = np.stack([resize(decode(c.as_py()), side) for c in column])
-        return Batch(records["id"].to_pylist(), pixels, _labels(records["labels"]))
+    def _labels(self, column: pa.ChunkedArray | pa.Array) -> np.ndarray | None:
+        if column.null_count:
+            return None
+        rows = column.to_pylist()
+        if len({len(row) for row in rows}) != 1 or not set().union(*rows) <= {0, 1}:
+            raise SnojoeError(f"{self.folder}: expected a 0 or 1 per class in each row's labels")
+        return np.array(rows, dtype=np.uint8)
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -174,7 +188,12 @@ def _open(path: Path) -> pq.ParquetFile:
         raise SnojoeError(f"{path}: damaged shard ({error})") from None
 
 
-def _labels(column: pa.ChunkedArray | pa.Array) -> np.ndarray | None:
-    if column.null_count:
-        return None
-    return np.array(column.to_pylist(), dtype=np.uint8)
+def _schema(content: Content) -> pa.Schema:
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("split", pa.string()),
+            ("labels", pa.list_(pa.uint8())),
+            (content, pa.binary()),
+        ]
+    )

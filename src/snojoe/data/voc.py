@@ -8,14 +8,15 @@ An image is positive for a class when any of its objects is annotated, difficult
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from xml.etree.ElementTree import ParseError
+from collections.abc import Iterator, Mapping, Sequence
+from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from snojoe.data.archives import Archive
 from snojoe.errors import SnojoeError
+from snojoe.text import first_line
 
 _LIST = re.compile(r"^(?:.*/)?(?P<set>[^/]+)/ImageSets/Main/(?P<list>[^/]+)\.txt$")
 
@@ -69,10 +70,12 @@ class VOCDevkit:
         set_name, list_name = item.split("/")
         archive, name = self._lists[set_name, list_name]
         lines = [line.split() for line in archive.text(name).splitlines()]
-        ids = [f"{set_name}/{words[0]}" for words in lines if words]
-        if not ids:
+        stems = [words[0] for words in lines if words]
+        if not stems:
             raise SnojoeError(f"{archive.path}: {name} lists no image")
-        return ids
+        if wrong := [stem for stem in stems if "/" in stem or not stem.isprintable()]:
+            raise SnojoeError(f"{archive.path}: {name}: {wrong[0][:80]!r} is no image's name")
+        return [f"{set_name}/{stem}" for stem in stems]
 
     def image(self, item: str, image_id: str) -> tuple[Archive, str]:
         """Archive of an image and its name there.
@@ -105,18 +108,51 @@ class VOCDevkit:
         archive, name = self._files[key]
         try:
             root = fromstring(archive[name])
-        except (ParseError, DefusedXmlException, ValueError) as error:
-            raise SnojoeError(f"{archive.path}: {name} is not valid XML ({error})") from None
+        except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+            raise SnojoeError(
+                f"{archive.path}: {name} is not valid XML ({first_line(error)})"
+            ) from None
         if root.tag != "annotation":
             raise SnojoeError(f"{archive.path}: {name}: expected <annotation>; got <{root.tag}>")
+        other = f"{_inside(image_id, 'JPEGImages').rpartition('/')[0]}/{_stem(root)}"
+        if other != _inside(image_id, "JPEGImages") and other in self._jpegs:
+            raise SnojoeError(f"{archive.path}: {name} is the annotation of {other}.jpg")
         names = set()
         for thing in root.iterfind("object"):
             label = (thing.findtext("name") or "").strip()
             if not label:
                 raise SnojoeError(f"{archive.path}: {name}: an <object> without a <name>")
-            if self.difficult or (thing.findtext("difficult") or "0").strip() != "1":
+            difficult = (thing.findtext("difficult") or "0").strip()
+            if difficult not in ("0", "1"):
+                raise SnojoeError(
+                    f"{archive.path}: {name}: <difficult>: expected 0 or 1; got {difficult!r}"
+                )
+            if self.difficult or difficult == "0":
                 names.add(label)
         return names
+
+    def disagreements(self, item: str, names: Mapping[str, set[str]]) -> Iterator[str]:
+        """Where the per-class lists beside a list say something else than the annotations.
+
+        `names` are the class names annotated in each image that was asked for.
+        """
+        set_name, list_name = item.split("/")
+        positive = {"1", "0"} if self.difficult else {"1"}
+        listed = self.ids(item)
+        for label in sorted(self.known_classes):
+            if (key := (set_name, f"{label}_{list_name}")) not in self._lists:
+                continue
+            archive, name = self._lists[key]
+            lines = (line.split() for line in archive.text(name).splitlines())
+            marks = {f"{set_name}/{words[0]}": words[-1] for words in lines if words}
+            different = [i for i in listed if (marks.get(i) in positive) != (label in names[i])]
+            different += [i for i in listed if marks.get(i) not in ("1", "0", "-1")]
+            different += [i for i in marks if i not in names]
+            if different:
+                yield (
+                    f"{archive.path}: {name} and {item} with its annotations disagree on "
+                    f"{len(set(different))} images, such as {different[0]}"
+                )
 
     def _is_class_list(self, set_name: str, list_name: str) -> bool:
         """``dog_train`` beside ``train``."""
@@ -127,6 +163,10 @@ class VOCDevkit:
 def _inside(image_id: str, folder: str) -> str:
     set_name, stem = image_id.split("/")
     return f"{set_name}/{folder}/{stem}"
+
+
+def _stem(root: Element) -> str:
+    return (root.findtext("filename") or "").strip().rpartition("/")[2].rpartition(".")[0]
 
 
 def _last_three(name: str) -> str:

@@ -1,0 +1,105 @@
+"""A stage is alone at its work: no second process writes what it writes, orphans stop.
+
+Where DVC alone is killed, its stage lives on. DVC, started again, would then run the same stage
+beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from snojoe.errors import SnojoeError
+from snojoe.files import is_alive
+
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")
+
+# In the checkout whose outputs the stage writes: queued experiments have one each.
+LOCKS = Path(".checkpoints/locks")
+
+# An orphan looks for its parent once a second and is given five to tidy up.
+_LOOK_S, _TIDY_S = 1.0, 5.0
+_WAIT_S = 2 * (_LOOK_S + _TIDY_S)
+
+
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Hold the lock of a stage; stop the process when the DVC that started it is gone.
+
+    Raises
+    ------
+    SnojoeError
+        If another process holds the lock and does not let go, or DVC is gone already.
+    """
+    if "DVC_STAGE" in os.environ:
+        if not (process := _dvc_process()):
+            raise SnojoeError(f"{name}: the DVC that started this is gone; nothing was done")
+        threading.Thread(target=_stop_with, args=(process,), daemon=True).start()
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with (LOCKS / f"{name}.lock").open("a+", encoding="utf-8") as file:
+        _lock(file, name)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _lock(file: TextIO, name: str) -> None:
+    """Wait for as long as an orphan needs to stop. The kernel releases the lock of the dead."""
+    end = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            # Unlike flock's, this lock is not inherited by the loader's workers.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                file.seek(0)
+                holder = file.read() or "unknown"
+                raise SnojoeError(
+                    f"{name}: process {holder} is at work on the same outputs; wait for it or "
+                    f"stop it"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _dvc_process() -> int:
+    """The ancestor that is DVC, 0 if it is gone already.
+
+    Shells that do not replace themselves stand between. Orphans are adopted by process 1 or by
+    systemd. What is neither may be a program that uses DVC as a library.
+    """
+    process = os.getppid()
+    while shutil.which("ps"):
+        command = ["ps", "-o", "ppid=,args=", "-p", str(process)]
+        line = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+        parent, _, arguments = line.strip().partition(" ")
+        names = [Path(word).name.lstrip("-") for word in arguments.split()]
+        if "dvc" in names:
+            return process
+        if not names or process == 1 or names[0] == "systemd":
+            return 0
+        if names[0] not in _SHELLS:
+            break
+        process = int(parent)
+    return os.getppid()
+
+
+def _stop_with(process: int) -> None:
+    """Stop this process when its parent or the given ancestor is gone."""
+    parent = os.getppid()
+    while os.getppid() == parent and is_alive(process):
+        time.sleep(_LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_TIDY_S)
+    os._exit(1)  # the main thread is still in some long call

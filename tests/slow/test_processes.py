@@ -1,0 +1,115 @@
+"""One training by two processes on a CPU."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from test_kills import prepared_checkout, stage_processes
+from test_pipeline import Checkout
+
+# accelerate's own launcher starts several CPU processes through MPI only; for GPUs it is torchrun.
+TORCHRUN = ["torchrun", "--standalone", "--nproc_per_node", "2"]
+TRAIN = ["stages/train.py", "--sn-layers", "9", "--seed", "0"]
+DATA = {"digits": {"size": 32, "train": 160, "val": 60, "test": 16, "ood": 16}}
+MODEL = "models/sn9/seed0"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    checkout = prepared_checkout(tmp_path_factory.mktemp("processes"))
+    checkout.change({"data": DATA, "train": {"epochs": 8, "batch_size": 32}})
+    checkout("dvc", "repro", "preprocess")
+    return checkout
+
+
+def train(checkout, launcher, wait=True, **env):
+    process = subprocess.Popen(
+        [*launcher, *TRAIN],
+        cwd=checkout.folder,
+        env=checkout._env() | {"OMP_NUM_THREADS": "1"} | env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    if not wait:
+        return process
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output
+    history = pd.read_csv(checkout.folder / MODEL / "history.csv")
+    shutil.rmtree(checkout.folder / "models")
+    return history, output
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_the_loss_curve_of_one(checkout):
+    """Frozen BatchNorm: a CPU has no statistics over processes, which live BatchNorm would need.
+
+    Sums in another order differ in the last digits, which Adam's steps and the epochs magnify.
+    """
+    checkout.change({"train": {"freeze_after_epoch": 0}})
+    one, _ = train(checkout, [sys.executable])
+    two, output = train(checkout, TORCHRUN)
+    difference = np.abs(two / one - 1).max()
+    print(f"{difference.to_dict()}\n{pd.concat([one, two], axis=1).to_string()}")
+    assert difference.train_loss < 5e-3
+    assert difference.val_loss < 2e-2
+    assert output.count("epoch 8/8") == 1, output
+    assert not list(checkout.folder.rglob("*.tmp"))
+    assert not list((checkout.folder / ".checkpoints/train").iterdir())
+
+
+@pytest.mark.slow
+def test_the_death_of_one_ends_all_and_the_rest_goes_on(checkout):
+    checkout.change({"train": {"freeze_after_epoch": 3}})
+    undisturbed, _ = train(checkout, TORCHRUN)
+    process = train(checkout, TORCHRUN, wait=False)
+    checkpoints = checkout.folder / ".checkpoints/train"
+    while not list(checkpoints.glob("*.pt")):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    children = stage_processes(psutil.Process(process.pid).children(recursive=True))
+    ranks = {p.pid: p.environ()["RANK"] for p in children if "RANK" in p.environ()}
+    os.kill(next(pid for pid, rank in ranks.items() if rank == "1"), signal.SIGKILL)
+    begun = time.monotonic()
+    output, _ = process.communicate(timeout=120)
+    print(f"ended after {time.monotonic() - begun:.0f} s\n{output}")
+    assert process.returncode != 0
+    assert "another process of this training ended" in output or "SIGKILL" in output
+    assert not (checkout.folder / MODEL).exists()
+    assert not [p for p in stage_processes(psutil.process_iter()) if p.pid in ranks]
+    resumed, output = train(checkout, TORCHRUN)
+    assert "resuming after epoch" in output
+    pd.testing.assert_frame_equal(resumed, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_batch_that_cannot_be_shared_is_refused(checkout):
+    checkout.change({"train": {"batch_size": 33}})
+    process = train(checkout, TORCHRUN, wait=False)
+    output, _ = process.communicate(timeout=120)
+    checkout.change({"train": {"batch_size": 32}})
+    assert process.returncode != 0
+    assert "train.batch_size: expected a multiple of the 2 processes; got 33" in output
+
+
+@pytest.mark.slow
+def test_two_processes_infer_each_image_once(tmp_path):
+    checkout: Checkout = prepared_checkout(tmp_path / "clone")
+    checkout("dvc", "repro", "infer_id@9")
+    folder = checkout.folder / "outputs/sn9/id"
+    expected = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.npy")}
+    shutil.rmtree(folder)
+    stage = ["stages/infer_id.py", "--sn-layers", "9"]
+    output = checkout(*TORCHRUN, *stage)
+    assert {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.npy")} == expected
+    assert output.count("train: 24 images") == 1
+    ids = np.load(folder / "seed0/train/ids.npy")
+    assert len(set(ids)) == len(ids) == 24
