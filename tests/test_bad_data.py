@@ -1,4 +1,4 @@
-"""A seeded sample of damaged files; tests/slow/test_bad_data.py has them all."""
+"""A seeded sample of damaged files; tests/slow/test_many_damages.py has them all."""
 
 import pytest
 from bad_data import KINDS, World, cases, run_cases

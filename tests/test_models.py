@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from torchvision import models as zoo
 
 from snojoe.architectures import layer_names
 from snojoe.errors import SnojoeError
+from snojoe.files import write_sums
 from snojoe.models import build_classifier, load_model, save_model
 from snojoe.outputs import load_head
 
@@ -121,8 +124,22 @@ def test_a_model_directory_gives_the_same_model_back(tmp_path):
     assert len(modes) == 1  # who may read the one may read the other
 
 
+def test_two_files_are_a_model_directory(tmp_path):
+    model = build_classifier("resnet10", 3)
+    for name in ("model", "copy"):
+        (tmp_path / name).mkdir()
+    save_model(model, tmp_path / "model", {"arch": "resnet10", "classes": ["a", "b", "c"]})
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tmp_path / "model" / name, tmp_path / "copy")
+    load_model(tmp_path / "copy")
+    (tmp_path / "model" / "history.csv").write_text("not copied")
+    write_sums(tmp_path / "model")
+    shutil.copy(tmp_path / "model" / "SHA256SUMS", tmp_path / "copy")
+    load_model(tmp_path / "copy")
+
+
 def test_a_damaged_model_directory_is_named(tmp_path):
-    with pytest.raises(SnojoeError, match="SHA256SUMS is missing"):
+    with pytest.raises(SnojoeError, match=r"not a model directory: .*config\.json is missing"):
         load_model(tmp_path)
     model = build_classifier("resnet10", 3)
     save_model(model, tmp_path, {"arch": "resnet10", "classes": ["a", "b"]})

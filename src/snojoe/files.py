@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,14 @@ def write_sums(folder: Path) -> None:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
-def check_sums(folder: Path) -> list[str]:
+def check_sums(folder: Path, only: Collection[str] | None = None) -> list[str]:
     """Names of the files in ``SHA256SUMS``, each of which is as it was written.
+
+    Parameters
+    ----------
+    folder : Path
+    only : collection of str, optional
+        The files to look at; each has to be listed.
 
     Raises
     ------
@@ -138,6 +144,10 @@ def check_sums(folder: Path) -> list[str]:
     sums = {match["name"]: match["sum"] for match in map(_SUM.fullmatch, lines) if match}
     if not sums or len(sums) != len(lines) or not all(map(str.isprintable, sums)):
         raise SnojoeError(f"{path}: not a list of checksums")
+    if only is not None:
+        if unlisted := {*only} - {*sums}:
+            raise SnojoeError(f"{folder / min(unlisted)}: not in {SUMS}")
+        sums = {name: sums[name] for name in only}
 
     def damage(name: str) -> str | None:
         try:
