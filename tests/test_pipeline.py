@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -137,6 +138,18 @@ def test_the_results_have_their_documented_shape(checkout):
     table2 = pd.read_csv(checkout.folder / "metrics/table2.csv")
     assert set(table2.model) == {"control", "sn"}
     assert table2.duplicated(["ood_set", "score", "model", "seed"]).sum() == 0
+
+
+def test_the_new_models_are_a_detector(checkout):
+    with tarfile.open(checkout.folder / "data/raw/photos.tar") as tar:
+        tar.extractall(checkout.folder, filter="data")
+    everything_out = checkout("snojoe", "detect", "photos", "--accept", "0.0001", fails=True)
+    assert "16 images: 16 out-of-distribution" in everything_out
+    checkout("snojoe", "export", "--onnx", "detector.onnx")
+    assert (checkout.folder / "detector.onnx").stat().st_size > 1e6
+    for name in ("photos", "detector.onnx"):
+        path = checkout.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def test_depths_8_and_9_are_one_model(checkout):

@@ -76,13 +76,6 @@ def test_every_file_that_is_linked_exists():
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def test_the_example_parameters_have_known_keys():
-    (example,) = map(yaml.safe_load, blocks("yaml"))
-    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in example.items():
-        assert set(values) <= set(default[section])
-
-
 def test_the_example_score_is_a_score(monkeypatch):
     (code,) = (block for block in blocks("python") if "class NegativeEntropy" in block)
     names = {"__name__": "negative_entropy"}

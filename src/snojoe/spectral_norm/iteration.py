@@ -26,11 +26,11 @@ Member = tuple[NormalizedWeight, Tensor]  # parametrisation, which is updated, a
 
 
 class Batch:
-    """Normalised weights of one shape and one norm, iterated together."""
+    """Normalised weights of one shape, norm and bound, iterated together."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
-        self.norm = members[0][0].norm
+        self.norm, self.bound = members[0][0].norm, members[0][0].bound
         stacks = [self.norm.maps(weight) for _, weight in members]
         # A GPU takes all in one product; for a CPU the copy would cost more than the calls.
         self.stacks = stacks if stacks[0].is_cpu else [torch.cat(stacks)]
@@ -58,10 +58,18 @@ class Batch:
         x = moved[:, :1]
         u, v = (x, image) if self.is_left else (image, x)
         basis = torch.cat([moved, residual], dim=1)
-        new = {"u": u[:, 0], "v": v[:, 0], "sigmas": sigma[:, 0], "basis": basis}
+        largest = sigma.view(len(self.members), -1).amax(dim=1)
+        factor = 1 / self.bound.divisor(largest)
+        new = {
+            "u": u[:, 0].chunk(len(self.members)),
+            "v": v[:, 0].chunk(len(self.members)),
+            "sigmas": sigma[:, 0].chunk(len(self.members)),
+            "basis": basis.chunk(len(self.members)),
+            "factor": factor.unbind(),
+            "factor_slope": (-factor.square() * self.bound.slope(largest)).unbind(),
+        }
         for name, values in new.items():
-            buffers = [getattr(state, name) for state, _ in self.members]
-            torch._foreach_copy_(buffers, values.chunk(len(buffers)))
+            torch._foreach_copy_([getattr(state, name) for state, _ in self.members], values)
         return (length / sigma.clamp_min(1e-30))[:, 0].square() / 2
 
     def _map(self, rows: Tensor, *, adjoint: bool) -> Tensor:
@@ -122,7 +130,8 @@ def _iterate(members: Iterable[Member], tolerance: float, max_iterations: int) -
 def _batches(members: Iterable[Member]) -> list[Batch]:
     groups: dict[Hashable, list[Member]] = defaultdict(list)
     for state, weight in members:
-        groups[state.norm, weight.shape, weight.dtype, weight.device].append((state, weight))
+        key = (state.norm, state.bound, weight.shape, weight.dtype, weight.device)
+        groups[key].append((state, weight))
     return [Batch(group) for group in groups.values()]
 
 

@@ -37,10 +37,8 @@ class Norm(Protocol):
         """Return a first guess at the shorter leading singular vector of each map."""
         ...
 
-    def subtract_slope(
-        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, pull: Tensor
-    ) -> Tensor:
-        """Return grad - pull * d max(sigma) / d W for one weight; `grad` may be overwritten."""
+    def add_slope(self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, times: Tensor) -> Tensor:
+        """Return grad + times * d max(sigma) / d W for one weight; `grad` may be overwritten."""
         ...
 
 

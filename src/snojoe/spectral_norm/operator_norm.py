@@ -74,18 +74,18 @@ class OperatorNorm:
         noise = torch.randn(min(self.sizes(maps)), generator=torch.Generator().manual_seed(0))
         return F.normalize(noise, dim=0).to(maps).expand(len(maps), -1)
 
-    def subtract_slope(
-        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, pull: Tensor
-    ) -> Tensor:
-        """Return grad - pull d sigma / d W; the slope lies in the largest group."""
-        slopes: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
-            _images(v[:, None], self.input_shape),
-            grad.shape,
-            _images(u[:, None], self.output_shape),
-            *self._geometry(self.groups),
-        )
-        largest = F.one_hot(sigma.argmax(), len(sigma)) * pull
-        return grad.sub_((self.maps(slopes) * largest.view(-1, 1, 1, 1, 1)).view_as(grad))
+    def add_slope(self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, times: Tensor) -> Tensor:
+        """Return grad + times * d sigma / d W, which lies in the largest group."""
+        # Autocast would round the slope to bfloat16.
+        with torch.autocast(grad.device.type, enabled=False):
+            slopes: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
+                _images(v[:, None], self.input_shape),
+                grad.shape,
+                _images(u[:, None], self.output_shape),
+                *self._geometry(self.groups),
+            )
+        largest = F.one_hot(sigma.argmax(), len(sigma)) * times
+        return grad.add_((self.maps(slopes) * largest.view(-1, 1, 1, 1, 1)).view_as(grad))
 
     def _geometry(self, groups: int) -> tuple[Pair, Pair, Pair, int]:
         return self.stride, self.padding, self.dilation, groups

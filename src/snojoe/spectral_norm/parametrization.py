@@ -37,12 +37,17 @@ class NormalizedWeight(nn.Module):
     basis
         (k, 3, size) vectors, the shorter of u and v and two directions in which the next iteration
         looks for a better one (see `iteration`).
+    factor, factor_slope
+        1 / d(sigma), a scalar, and its derivative with respect to sigma: kept, since every pass
+        through the network reads them.
     """
 
     u: Tensor
     v: Tensor
     sigmas: Tensor
     basis: Tensor
+    factor: Tensor
+    factor_slope: Tensor
 
     def __init__(self, norm: Norm, bound: Bound, weight: Tensor) -> None:
         super().__init__()
@@ -55,16 +60,13 @@ class NormalizedWeight(nn.Module):
         self.register_buffer("sigmas", weight.new_zeros(len(maps)))
         self.register_buffer("basis", weight.new_zeros(len(maps), 3, min(out_size, in_size)))
         self.basis[:, 0] = norm.start(maps)
+        self.register_buffer("factor", weight.new_ones(()))
+        self.register_buffer("factor_slope", weight.new_zeros(()))
 
     @property
     def sigma(self) -> Tensor:
         """Spectral norm of the weight, the largest of `sigmas`."""
         return self.sigmas.max()
-
-    @property
-    def divisor(self) -> Tensor:
-        """What the weight is divided by."""
-        return self.bound.divisor(self.sigma)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / d(sigma)."""
@@ -73,6 +75,8 @@ class NormalizedWeight(nn.Module):
 
     def factored(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return W and 1 / d(sigma), for one use: their product is the normalised weight."""
+        if not torch.is_grad_enabled():
+            return weight, self.factor
         return cast(tuple[Tensor, Tensor], _Factored.apply(weight, self))
 
 
@@ -81,27 +85,21 @@ class _Factored(torch.autograd.Function):
 
     With the gradients G of the one output and g of the other,
 
-        dL/dW = G + g ds/dW = G - g s^2 d'(sigma) dsigma/dW.
+        dL/dW = G + g ds/dW = G + g ds/dsigma dsigma/dW.
     """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, state: NormalizedWeight) -> tuple[Tensor, Tensor]:
-        sigma = state.sigma
-        factor = 1 / state.bound.divisor(sigma)
-        ctx.save_for_backward(state.u, state.v, state.sigmas, factor)
-        ctx.state = state
-        return weight.view_as(weight), factor
+        ctx.save_for_backward(state.u, state.v, state.sigmas, state.factor_slope)
+        ctx.norm = state.norm
+        return weight.view_as(weight), state.factor.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_factor: Tensor) -> tuple[Tensor, None]:
-        u, v, sigmas, factor = ctx.saved_tensors
-        norm, bound = ctx.state.norm, ctx.state.bound
-        # Autocast would round these products to bfloat16.
-        with torch.autocast(grad.device.type, enabled=False):
-            pull = grad_factor * factor.square() * bound.slope(sigmas.max())
-            # The gradient may be overwritten: the only use of W has just computed it.
-            return norm.subtract_slope(grad, u, v, sigmas, pull), None
+        u, v, sigmas, slope = ctx.saved_tensors
+        # The gradient may be overwritten: the only use of W has just computed it.
+        return ctx.norm.add_slope(grad, u, v, sigmas, grad_factor * slope), None
 
 
 def scale_smallest(module: Weighted) -> None:

@@ -78,13 +78,13 @@ def spectral_norms(
     for name, module in modules.items():
         state = normalization_of(module)
         raw_sigma = _sigma(raw_weight(module), norm_of(module, norm, shapes))
-        divisor = 1.0 if state is None else float(state.divisor)
+        factor = 1.0 if state is None else float(state.factor)
         records.append(
             WeightSigma(
                 name=f"{name}.weight",
                 layer=indices.get(name, 0),
                 normalized=state is not None,
-                sigma=raw_sigma / divisor,
+                sigma=raw_sigma * factor,
                 raw_sigma=raw_sigma,
             )
         )

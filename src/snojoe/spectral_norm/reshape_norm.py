@@ -39,14 +39,12 @@ class ReshapeNorm:
             matrices = matrices.mT
         return torch.linalg.eigh(matrices @ matrices.mT).eigenvectors[..., -1]
 
-    def subtract_slope(
-        self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, pull: Tensor
-    ) -> Tensor:
-        """Return grad - pull u v', in the memory of grad."""
+    def add_slope(self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, times: Tensor) -> Tensor:
+        """Return grad + times * u v', in the memory of grad."""
         maps = self.maps(grad)
         row = _rows(v.view(1, 1, *grad.shape[1:]), maps)[0, 0]
         rows = _rows(maps, maps)
-        rows[0].addr_(pull * u[0], row, alpha=-1)
+        rows[0].addr_(times * u[0], row)
         return _unrows(rows, maps)[0]
 
 
