@@ -14,6 +14,7 @@ import snojoe
 from snojoe.data.images import ImageError, decode, resize
 from snojoe.data.loader import normalise
 from snojoe.errors import SnojoeError
+from snojoe.files import write_sums
 from snojoe.image_files import image_files
 from snojoe.models import load_model
 
@@ -147,6 +148,7 @@ def change(folder, target, **changes):
         else:
             config[key] = value
     (target / "config.json").write_text(json.dumps(config))
+    write_sums(target)
     return target
 
 
