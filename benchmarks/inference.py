@@ -19,9 +19,10 @@ from timing import machine, print_table, ratio, take_turns
 
 from snojoe.data.loader import normalise
 from snojoe.data.shards import Row, Shards, write_shards
-from snojoe.inference import default_device, write_outputs
+from snojoe.inference import write_outputs
 from snojoe.models import build_classifier
-from snojoe.perturbation import noisy_outputs, odin_loss
+from snojoe.perturbation import Noise, odin_loss
+from snojoe.prediction import default_device
 
 EPS, BATCH, CLASSES = 0.001, 32, 20
 
@@ -87,22 +88,26 @@ def main():
             passes(noisy(distance))
             passes(features)
 
-        def ours():
-            targets = [folder / f"{i}" for i in range(len(models))]
-            write_outputs(models, shards, targets, batch_size=BATCH)
-
-        def ours_with_noise():
-            ours()
-            for model in models:
-                for batch in shards.batches(BATCH):
-                    images = normalise(torch.from_numpy(batch.pixels).to(device))
-                    for loss in (odin_loss, lambda outputs: outputs.features.square() @ precision):
-                        list(noisy_outputs(model, images, loss, [EPS]))
+        def ours(*scores):
+            noises = {
+                "odin": Noise("logits", odin_loss, EPS),
+                "mahalanobis": Noise(
+                    "features", lambda outputs: outputs.features.square() @ precision, EPS
+                ),
+            }
+            write_outputs(
+                models,
+                shards,
+                [folder / f"{i}" for i in range(len(models))],
+                batch_size=BATCH,
+                noises=[{score: noises[score] for score in scores}] * len(models),
+            )
 
         variants = {
             "logits alone": lambda: passes(logits),
             "one for all": ours,
-            "one for all, and noise for ODIN and Mahalanobis": ours_with_noise,
+            "one for all, and noise for Mahalanobis": lambda: ours("mahalanobis"),
+            "one for all, and noise for ODIN and Mahalanobis": lambda: ours("mahalanobis", "odin"),
             "ODIN alone": lambda: passes(noisy(energy)),
             "Mahalanobis alone": lambda: passes(noisy(distance)),
             "one per score": per_score,

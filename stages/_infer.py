@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from snojoe.params import Params
 
 if TYPE_CHECKING:
     from snojoe.models import Classifier
+    from snojoe.perturbation import Noise
 
 Sets = Mapping[str, Path]
 """Name of a set -> folder of its shards."""
@@ -24,33 +25,34 @@ def load_models(params: Params, sn_layers: int) -> list[Classifier]:
     return [load_model(MODELS / f"sn{sn_layers}" / f"seed{seed}")[0] for seed in params.seeds]
 
 
-def write_clean(params: Params, models: list[Classifier], folder: Path, sets: Sets) -> None:
-    """What the models say of the images themselves, into ``folder/seed<S>/<set>``."""
+def write_sets(
+    params: Params,
+    models: list[Classifier],
+    folder: Path,
+    sets: Sets,
+    noises: Sequence[Mapping[str, Noise]] = (),
+) -> None:
+    """What the models say of the images, with each model's noises too: ``folder/seed<S>/<set>``."""
     from snojoe.data.shards import Shards
     from snojoe.failures import explained
     from snojoe.inference import write_outputs
 
+    batch_size = params.infer.batch_size
     for name, path in sets.items():
         shards = Shards(path)
         targets = [folder / f"seed{seed}" / name for seed in params.seeds]
-        with explained("infer.batch_size", params.infer.batch_size):
-            write_outputs(models, shards, targets, batch_size=params.infer.batch_size)
+        with explained("infer.batch_size", batch_size):
+            write_outputs(models, shards, targets, batch_size=batch_size, noises=noises)
         print(f"{name}: {len(shards):,} images, {len(models)} models")
 
 
-def write_noisy(
-    params: Params, models: list[Classifier], folder: Path, sets: Sets, *, tuned: Path
-) -> None:
-    """What ODIN and Mahalanobis are to read of the images, with the noise that `tuned` chose."""
-    from snojoe.data.shards import Shards
-    from snojoe.failures import explained
-    from snojoe.perturbation import write_noisy_outputs
+def tuned_noises(params: Params, folder: Path) -> list[dict[str, Noise]]:
+    """For each model the noise by score that tuning chose (``folder/seed<S>/tuning.json``).
+
+    There is none without ``infer.tune``.
+    """
+    if not params.infer.tune:
+        return [{} for _ in params.seeds]
     from snojoe.tuning import chosen_noises
 
-    noises = [chosen_noises(tuned / f"seed{seed}") for seed in params.seeds]
-    for name, shards in sets.items():
-        targets = [folder / f"seed{seed}" / name for seed in params.seeds]
-        with explained("infer.batch_size", params.infer.batch_size):
-            write_noisy_outputs(
-                models, noises, Shards(shards), targets, batch_size=params.infer.batch_size
-            )
+    return [chosen_noises(folder / f"seed{seed}") for seed in params.seeds]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _infer import load_models, write_clean, write_noisy
+from _infer import load_models, tuned_noises, write_sets
 from _run import OUTPUTS, PREPARED, run
 
 from snojoe.files import atomic_folder, write_json
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def infer(params: Params, sn_layers: int) -> None:
     models = load_models(params, sn_layers)
-    sets = {split: PREPARED / split for split in ("train", "val", "test")}
     with atomic_folder(OUTPUTS / f"sn{sn_layers}" / "id") as folder:
-        write_clean(params, models, folder, sets)
+        write_sets(params, models, folder, {name: PREPARED / name for name in ("train", "val")})
         if params.infer.tune:
             tune_all(params, models, folder)
-            write_noisy(params, models, folder, {"test": sets["test"]}, tuned=folder)
+        noises = tuned_noises(params, folder)
+        write_sets(params, models, folder, {"test": PREPARED / "test"}, noises)
 
 
 def tune_all(params: Params, models: list[Classifier], folder: Path) -> None:

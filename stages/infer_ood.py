@@ -1,6 +1,6 @@
 """Logits, features and hidden layer of every OOD set, for every seed of a depth."""
 
-from _infer import load_models, write_clean, write_noisy
+from _infer import load_models, tuned_noises, write_sets
 from _run import OUTPUTS, PREPARED, run
 
 from snojoe.files import atomic_folder
@@ -11,10 +11,9 @@ def infer(params: Params, sn_layers: int) -> None:
     models = load_models(params, sn_layers)
     sets = {name: PREPARED / "ood" / name for name in params.data.ood}
     outputs = OUTPUTS / f"sn{sn_layers}"
+    noises = tuned_noises(params, outputs / "id")
     with atomic_folder(outputs / "ood") as folder:
-        write_clean(params, models, folder, sets)
-        if params.infer.tune:
-            write_noisy(params, models, folder, sets, tuned=outputs / "id")
+        write_sets(params, models, folder, sets, noises)
 
 
 if __name__ == "__main__":

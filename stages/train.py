@@ -22,8 +22,8 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     from snojoe.decision import fit_decision
     from snojoe.failures import explained
     from snojoe.files import atomic_folder, write_csv, write_sums
-    from snojoe.inference import predict_logits
     from snojoe.models import build_classifier, save_model
+    from snojoe.prediction import predict_logits
     from snojoe.spectral_norm import fold_spectral_norm, normalized_weights
     from snojoe.training import fingerprint, train_classifier
 

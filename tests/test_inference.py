@@ -4,9 +4,10 @@ import torch
 
 from snojoe.data.loader import normalise
 from snojoe.data.shards import Row, Shards, write_shards
-from snojoe.inference import predict_logits, write_outputs
+from snojoe.inference import write_outputs
 from snojoe.models import build_classifier
 from snojoe.outputs import load_outputs
+from snojoe.perturbation import Noise, odin_loss
 
 SIZE, COUNT = 16, 11
 
@@ -51,16 +52,20 @@ def test_unlabelled_images_have_no_labels(models, pixels, tmp_path):
     images, _ = shards(tmp_path / "ood", pixels, labelled=False)
     write_outputs(models[:1], images, [tmp_path / "a"], batch_size=16)
     assert load_outputs(tmp_path / "a").labels is None
-    logits, labels = predict_logits(models[0], images, batch_size=5)
-    assert labels is None
-    np.testing.assert_allclose(logits, load_outputs(tmp_path / "a").logits, rtol=1e-4, atol=1e-5)
 
 
-def test_prediction_leaves_the_model_in_eval_mode(models, pixels, tmp_path):
-    images, labels = shards(tmp_path / "val", pixels, labelled=True)
-    model = models[0].train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    _, found = predict_logits(model, images)
-    assert not model.training
-    np.testing.assert_array_equal(found, labels)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+def test_what_a_score_reads_of_noisy_images_takes_the_place_of_the_clean(models, pixels, tmp_path):
+    images, _ = shards(tmp_path / "ood", pixels, labelled=False)
+    without, targets = [tmp_path / "a", tmp_path / "b"], [tmp_path / "c", tmp_path / "d"]
+    write_outputs(models, images, without, batch_size=4)
+    noises = [{"odin": Noise("logits", odin_loss, 0.01)}, {}]
+    write_outputs(models, images, targets, batch_size=4, noises=noises)
+    clean, noisy = load_outputs(targets[0]), load_outputs(targets[0], "odin")
+    assert (noisy.logits != clean.logits).all()
+    assert (noisy.features == clean.features).all()
+    assert (load_outputs(targets[0], "mahalanobis").logits == clean.logits).all()
+    assert not list(targets[1].glob("odin*"))
+    for before, after in zip(without, targets, strict=True):
+        for name in ("logits", "features", "hidden"):
+            expected, found = (np.load(each / f"{name}.npy") for each in (before, after))
+            np.testing.assert_array_equal(found, expected)

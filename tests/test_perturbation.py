@@ -7,17 +7,15 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.data.loader import STD
-from snojoe.data.shards import Row, Shards, write_shards
 from snojoe.detectors import ODIN, Mahalanobis, MaxLogit
-from snojoe.inference import write_outputs
 from snojoe.models import Classifier, Outputs
-from snojoe.outputs import load_outputs
 from snojoe.perturbation import (
     Noise,
     mahalanobis_loss,
     noisy_outputs,
     odin_loss,
-    write_noisy_outputs,
+    outputs_with_noise,
+    steps_against,
 )
 
 K, CHANNELS, SIDE = 3, 4, 16
@@ -53,7 +51,7 @@ def test_the_step_is_against_the_gradient_by_finite_differences(score):
     clean, eps, h = images(2, side=5, dtype=torch.float64), 1e-3, 1e-6
     seen = []
     model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
-    list(noisy_outputs(model, clean, loss, [eps]))
+    outputs_with_noise(model, clean, {score: Noise("logits", loss, eps)})
     std = torch.tensor(STD, dtype=torch.float64)[:, None, None]
     signs = (clean - seen[-1]) * std / eps
     for image, sign in zip(clean, signs, strict=True):
@@ -90,46 +88,27 @@ def test_mahalanobis_loss_is_minus_the_score():
 def test_noise_lowers_the_loss(score):
     model = classifier()
     loss = losses(model)[score]
-    (noisy,) = noisy_outputs(model, images(), loss, [1e-3])
-    assert (loss(noisy) < loss(model.outputs(images()))).all()
+    _, noisy = outputs_with_noise(model, images(), {score: Noise("logits", loss, 1e-3)})
+    assert (loss(noisy[score]) < loss(model.outputs(images()))).all()
 
 
 def test_odin_without_noise_and_temperature_ranks_exactly_as_max_logit():
     model = classifier()
-    (noisy,) = noisy_outputs(model, images(50), odin_loss, [0.0])
+    _, (step,) = steps_against(model, images(50), [odin_loss])
+    noisy = noisy_outputs(model, images(50), step, 0.0)
     with torch.no_grad():
         clean = model(images(50)).numpy()
     odin, max_logit = ODIN(temperature=1.0).fit(clean), MaxLogit().fit(clean)
     assert (odin.score_samples(noisy.logits) == max_logit.score_samples(clean)).all()
 
 
-def test_one_gradient_serves_all_eps():
-    model = classifier()
-    passes = []
-    model.trunk.register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
-    assert len(list(noisy_outputs(model, images(), odin_loss, [0.0, 0.1, 0.2]))) == 3
-    assert passes == [True, False, False, False]
-
-
-def test_what_a_score_reads_of_noisy_images_takes_the_place_of_the_clean(tmp_path):
-    rng = np.random.default_rng(0)
-    pixels = [rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(5)]
-    rows = [Row(str(i), image.tobytes(), None) for i, image in enumerate(pixels)]
-    write_shards(tmp_path / "set", rows, split="test", content="pixels", image_size=SIDE)
-    models, targets = [classifier(0), classifier(1)], [tmp_path / "0", tmp_path / "1"]
-    shards = Shards(tmp_path / "set")
-    write_outputs(models, shards, targets, batch_size=2)
-    clean = load_outputs(targets[0])
-    noises = [{"odin": Noise("logits", odin_loss, 0.01)}, {}]
-    write_noisy_outputs(models, noises, shards, targets, batch_size=2)
-    noisy = load_outputs(targets[0], "odin")
-    assert (noisy.logits != clean.logits).all()
-    assert (noisy.features == clean.features).all()
-    assert (load_outputs(targets[0], "mahalanobis").logits == clean.logits).all()
-    assert (load_outputs(targets[0]).logits == clean.logits).all()
-    assert not list(targets[1].glob("odin*"))
-
-
-def test_without_any_noise_no_image_is_read(tmp_path):
-    write_noisy_outputs([classifier()], [{}], None, [tmp_path / "0"], batch_size=2)
-    assert not (tmp_path / "0").exists()
+def test_one_pass_gives_the_steps_against_all_losses():
+    model, passes = classifier(), []
+    both = list(losses(model).values())
+    model.trunk.register_forward_hook(lambda *_: passes.append(1))
+    outputs, steps = steps_against(model, images(), both)
+    assert len(passes) == 1
+    assert not outputs.logits.requires_grad
+    for step, loss in zip(steps, both, strict=True):
+        _, (alone,) = steps_against(model, images(), [loss])
+        assert torch.equal(step, alone)

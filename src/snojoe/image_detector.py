@@ -17,9 +17,9 @@ from snojoe.data.images import ImageError, decode, preprocessing, resize
 from snojoe.data.loader import normalise
 from snojoe.decision import ACCEPT, Decision, Detection, load_decision
 from snojoe.errors import SnojoeError
-from snojoe.inference import default_device
 from snojoe.metrics import FloatArray
 from snojoe.models import VAL_ENERGIES, Classifier, load_model
+from snojoe.prediction import default_device
 from snojoe.threads import parallel
 
 AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor

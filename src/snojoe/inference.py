@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,51 +11,55 @@ from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
 from snojoe.data.loader import normalise
-from snojoe.data.shards import Batch, Shards
+from snojoe.data.shards import Shards
 from snojoe.models import Classifier
+from snojoe.perturbation import Noise, outputs_with_noise
+from snojoe.prediction import default_device
 from snojoe.progress import progress
 
 
-def default_device() -> torch.device:
-    """The accelerator of this machine, or its CPU."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
-
-
-@torch.inference_mode()
-def predict_logits(
-    model: Classifier, shards: Shards, batch_size: int = 128
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits (n, K) float32 and labels (n, K) uint8 of all images; the model is left in eval."""
-    model.eval()
-    device = next(model.parameters()).device
-    logits, labels = [], []
-    for batch in shards.batches(batch_size):
-        pixels = torch.from_numpy(batch.pixels).to(device)
-        logits.append(model(normalise(pixels)).float().cpu().numpy())
-        labels.append(batch.labels)
-    known = [each for each in labels if each is not None]
-    return np.concatenate(logits), np.concatenate(known) if known else None
-
-
 def write_outputs(
-    models: Sequence[Classifier], shards: Shards, targets: Sequence[Path], *, batch_size: int
+    models: Sequence[Classifier],
+    shards: Shards,
+    targets: Sequence[Path],
+    *,
+    batch_size: int,
+    noises: Sequence[Mapping[str, Noise]] = (),
 ) -> None:
     """Write what each model says of every image; the images are decoded once for all models.
 
     Each target folder receives ``logits.npy`` (n, K), ``features.npy`` (n, C) and ``hidden.npy``
     (n, 1000), float32, ``ids.npy`` (n,) and, where the images are labelled, ``labels.npy`` (n, K)
     uint8. Memory does not grow with the number of images.
+
+    Parameters
+    ----------
+    models
+        Put on the accelerator, if there is one, and in eval mode.
+    noises
+        For each model the noise by score; nothing means no noise. ``<score>_<field>.npy``, float32
+        too, is what that score reads of the images with its noise.
     """
+    device = default_device()
+    for model in models:
+        model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ids: list[str] = []
     labels: list[np.ndarray] = []
     files = [OutputFiles(target, len(shards)) for target in targets]
-    for images, batch in images_on_device(models, shards, batch_size):
-        for model, arrays in zip(models, files, strict=True):
-            with torch.inference_mode():
-                outputs = model.outputs(images)
+    for batch in progress(
+        shards.batches(batch_size),
+        total=-(-len(shards) // batch_size),
+        desc=shards.folder.name,
+        unit="batch",
+    ):
+        images = normalise(torch.from_numpy(batch.pixels).to(device))
+        for model, arrays, noise in zip(models, files, noises or [{}] * len(models), strict=True):
+            outputs, noisy = outputs_with_noise(model, images, noise)
             for name, values in outputs._asdict().items():
                 arrays.write(name, values, start=len(ids))
+            for score, perturbed in noisy.items():
+                field = noise[score].field
+                arrays.write(f"{score}_{field}", getattr(perturbed, field), start=len(ids))
         ids += batch.ids
         if batch.labels is not None:
             labels.append(batch.labels)
@@ -63,20 +67,6 @@ def write_outputs(
         np.save(target / "ids.npy", np.array(ids))
         if labels:
             np.save(target / "labels.npy", np.concatenate(labels))
-
-
-def images_on_device(
-    models: Sequence[Classifier], shards: Shards, batch_size: int
-) -> Iterator[tuple[Tensor, Batch]]:
-    """Put the models on the device, in eval mode, and stream normalised images."""
-    device = default_device()
-    for model in models:
-        model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = -(-len(shards) // batch_size)
-    for batch in progress(
-        shards.batches(batch_size), total=batches, desc=shards.folder.name, unit="batch"
-    ):
-        yield normalise(torch.from_numpy(batch.pixels).to(device)), batch
 
 
 class OutputFiles:

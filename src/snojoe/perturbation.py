@@ -9,26 +9,25 @@ is a share of a pixel's range.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from snojoe.data.images import STD
-from snojoe.data.shards import Shards
-from snojoe.detectors import Mahalanobis
-from snojoe.inference import OutputFiles, images_on_device
 from snojoe.models import Classifier, Outputs
+
+if TYPE_CHECKING:
+    from snojoe.detectors import Mahalanobis
 
 Loss = Callable[[Outputs], Tensor]
 """From what the network says of n images to (n,) losses."""
 
 
 class Noise(NamedTuple):
-    """Noise for one score, which reads `field` of the outputs for x' (`noisy_outputs`)."""
+    """Noise for one score, which reads `field` of the outputs for x'."""
 
     field: str
     loss: Loss
@@ -60,13 +59,13 @@ def mahalanobis_loss(detector: Mahalanobis) -> Loss:
     return loss
 
 
-def noisy_outputs(
-    model: Classifier, images: Tensor, loss: Loss, eps: Sequence[float]
-) -> Iterator[Outputs]:
-    """Outputs for x' = x - eps * sign(gradient of the loss) / std, for each eps.
+def steps_against(
+    model: Classifier, images: Tensor, losses: Sequence[Loss]
+) -> tuple[Outputs, list[Tensor]]:
+    """Outputs for the images and, for each loss, the step sign(gradient) / std, (n, 3, H, W).
 
-    One gradient serves all; then it is one pass per eps. The model must be in eval mode: in train
-    mode BatchNorm would mix the images.
+    One forward pass serves all losses. The model must be in eval mode: in train mode BatchNorm
+    would mix the images.
 
     Parameters
     ----------
@@ -75,35 +74,32 @@ def noisy_outputs(
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(model.outputs(images)).sum(), images)
-    step = gradient.sign() / gradient.new_tensor(STD)[:, None, None]
-    for each in eps:
+        outputs = model.outputs(images)
+        totals = [loss(outputs).sum() for loss in losses]
+    std = images.new_tensor(STD)[:, None, None]
+    gradients = [
+        torch.autograd.grad(total, images, retain_graph=i < len(totals))[0]
+        for i, total in enumerate(totals, 1)
+    ]
+    steps = [gradient.sign() / std for gradient in gradients]
+    return Outputs(*(each.detach() for each in outputs)), steps
+
+
+@torch.inference_mode()
+def noisy_outputs(model: Classifier, images: Tensor, step: Tensor, eps: float) -> Outputs:
+    """Outputs for x' = x - eps * step."""
+    return model.outputs(images - eps * step)
+
+
+def outputs_with_noise(
+    model: Classifier, images: Tensor, noises: Mapping[str, Noise]
+) -> tuple[Outputs, dict[str, Outputs]]:
+    """Outputs for the images, and by score those for the images with that score's noise."""
+    if not noises:
         with torch.inference_mode():
-            outputs = model.outputs(images - each * step)
-        yield outputs
-
-
-def write_noisy_outputs(
-    models: Sequence[Classifier],
-    noises: Sequence[Mapping[str, Noise]],
-    shards: Shards,
-    targets: Sequence[Path],
-    *,
-    batch_size: int,
-) -> None:
-    """Write what each model says of every image with noise, as far as a score reads it.
-
-    Each target folder receives ``<score>_<field>.npy`` for each of its model's noises, which are
-    by score; float32, rows as in ``write_outputs``. Where no model has any, no image is read.
-    """
-    if not any(noises):
-        return
-    files = [OutputFiles(target, len(shards)) for target in targets]
-    start = 0
-    for images, batch in images_on_device(models, shards, batch_size):
-        for model, by_score, arrays in zip(models, noises, files, strict=True):
-            for score, noise in by_score.items():
-                (outputs,) = noisy_outputs(model, images, noise.loss, [noise.eps])
-                values = getattr(outputs, noise.field)
-                arrays.write(f"{score}_{noise.field}", values, start=start)
-        start += len(batch.ids)
+            return model.outputs(images), {}
+    outputs, steps = steps_against(model, images, [noise.loss for noise in noises.values()])
+    return outputs, {
+        score: noisy_outputs(model, images, step, noise.eps)
+        for (score, noise), step in zip(noises.items(), steps, strict=True)
+    }

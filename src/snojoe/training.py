@@ -26,10 +26,10 @@ from snojoe.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.data.loader import TrainSet, normalise, train_loader
 from snojoe.data.shards import Shards
 from snojoe.errors import SnojoeError
-from snojoe.inference import predict_logits
 from snojoe.metrics import mean_average_precision
 from snojoe.models import Classifier
 from snojoe.params import SpectralNormParams, Train
+from snojoe.prediction import predict_logits
 from snojoe.progress import progress
 from snojoe.spectral_norm import apply_spectral_norm, normalized_weights, spectral_norms
 

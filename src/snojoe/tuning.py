@@ -15,7 +15,7 @@ from snojoe.detectors import ODIN, Mahalanobis
 from snojoe.metrics import FloatArray, fpr_at_tpr
 from snojoe.models import Classifier
 from snojoe.outputs import load_outputs
-from snojoe.perturbation import Noise, mahalanobis_loss, noisy_outputs, odin_loss
+from snojoe.perturbation import Noise, mahalanobis_loss, noisy_outputs, odin_loss, steps_against
 from snojoe.pseudo_ood import PSEUDO_OOD, Images
 
 IMAGES = 1000
@@ -122,9 +122,10 @@ def _candidates(
     for start in range(0, len(images), batch_size):
         pixels = torch.from_numpy(images[start : start + batch_size]).to(device)
         batch = normalise(pixels)
-        for field, loss, arrays in readings:
-            noisy = noisy_outputs(model, batch, loss, list(arrays))
-            for collected, outputs in zip(arrays.values(), noisy, strict=True):
+        clean, steps = steps_against(model, batch, [loss for _, loss, _ in readings])
+        for (field, _, arrays), step in zip(readings, steps, strict=True):
+            for eps, collected in arrays.items():
+                outputs = noisy_outputs(model, batch, step, eps) if eps else clean
                 collected.append(getattr(outputs, field).float().cpu().numpy())
     scores: dict[_Candidate, FloatArray] = {}
     for eps, batches in logits.items():
