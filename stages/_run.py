@@ -57,14 +57,15 @@ def run(work: Callable[..., None], *options: str, several_processes: bool = Fals
                 work(params, **values)
         elif several_processes:
             work(params, **values)
-        for number in (signal.SIGINT, signal.SIGTERM):  # what is done is not stopped any more
-            signal.signal(number, signal.SIG_IGN)
     except SnojoeError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename or Path.cwd()}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit("stopped")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # what has ended is not stopped any more
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _of_the_stage(count: int) -> Sequence[str | None]:

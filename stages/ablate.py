@@ -7,7 +7,7 @@ from _run import METRICS, MODELS, OUTPUTS, PLOTS, PREPARED, run
 
 from snojoe.data.prepare import read_classes
 from snojoe.evaluation import Experiment, classifier_metrics, depth_grid
-from snojoe.files import write_json
+from snojoe.files import write_json, write_text
 from snojoe.paper import TABLE_3, paper_set
 from snojoe.params import Params
 from snojoe.plots import plot_ablation
@@ -30,8 +30,7 @@ def ablate(params: Params) -> None:
     table3 = table3.merge(quality[["sn_layers", "seed", "map"]], on=["sn_layers", "seed"])
     rows = {row.sn_layers: row for row in grid.id}
     bootstraps = grid.bootstrap(rows, params.score.resamples)
-    METRICS.mkdir(exist_ok=True)
-    table3.round(6).to_csv(METRICS / "table3.csv", index=False)
+    write_text(METRICS / "table3.csv", table3.round(6).to_csv(index=False))
     write_json(METRICS / "ablation.json", ablation_tree(table3))
 
     report = json.loads((PREPARED / "report.json").read_text(encoding="utf-8"))
@@ -39,13 +38,12 @@ def ablate(params: Params) -> None:
     known = {name: paper_set(name, report, classes) for name in params.data.ood}
     figures = {name: TABLE_3[paper] for name, paper in known.items() if paper}
     text = table3_markdown(table3, bootstraps, figures) + id_test_note(report)
-    (METRICS / "table3.md").write_text(text, encoding="utf-8")
+    write_text(METRICS / "table3.md", text)
     print(f"\nFPR95 and val mAP by depth of SN, percent:\n{depths_in_short(table3)}")
 
-    PLOTS.mkdir(exist_ok=True)
     series = ablation_series(table3, bootstraps)
     plot_ablation(PLOTS / "ablation.png", table3, series)
-    series.round(4).to_csv(PLOTS / "ablation.csv", index=False)
+    write_text(PLOTS / "ablation.csv", series.round(4).to_csv(index=False))
     print(
         f"with AUROC, AUPR and intervals: {METRICS / 'table3.md'}; drawn: {PLOTS / 'ablation.png'}"
     )

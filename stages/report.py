@@ -5,7 +5,7 @@ from pathlib import Path
 from _run import METRICS, MODELS, OUTPUTS, PLOTS, PREPARED, run
 
 from snojoe.evaluation import Experiment
-from snojoe.files import atomic_file
+from snojoe.files import write_text
 from snojoe.params import Params
 from snojoe.report import read_report, render
 
@@ -15,8 +15,7 @@ REPORT = Path("report.html")
 def report(params: Params) -> None:
     experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
     page = render(read_report(params, experiment, METRICS, PLOTS, PREPARED))
-    with atomic_file(REPORT) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(REPORT, page)
     print(f"{REPORT}: open it in a browser")
 
 

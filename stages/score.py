@@ -11,7 +11,7 @@ from snojoe.data.shards import Shards
 from snojoe.detectors import JointEnergy
 from snojoe.distances import distance_ratios, set_distances, spaced_rows
 from snojoe.evaluation import Experiment, classifier_metrics, score_grid
-from snojoe.files import write_json
+from snojoe.files import write_json, write_text
 from snojoe.headline import headline_markdown
 from snojoe.paper import TABLE_2, paper_set
 from snojoe.params import Params
@@ -53,9 +53,8 @@ def score(params: Params) -> None:
     }
     scores = scores_tree(table2, classifier)
     weights = experiment.config(depth, params.seeds[0])["normalized_weights"]
-    METRICS.mkdir(exist_ok=True)
-    table2.round(6).to_csv(METRICS / "table2.csv", index=False)
-    (METRICS / "table2_full.md").write_text(full_table2_markdown(table2), encoding="utf-8")
+    write_text(METRICS / "table2.csv", table2.round(6).to_csv(index=False))
+    write_text(METRICS / "table2_full.md", full_table2_markdown(table2))
     write_json(METRICS / "scores.json", scores)
     write_json(METRICS / "summary.json", summary_tree(scores, depth, weights))
 
@@ -69,9 +68,9 @@ def score(params: Params) -> None:
     write_json(METRICS / "statistics.json", tree)
     text = table2_markdown(table2, bootstraps, images, figures)
     text += f"\n{tuning_markdown(tuning)}{id_test_note(report)}"
-    (METRICS / "table2.md").write_text(text, encoding="utf-8")
+    write_text(METRICS / "table2.md", text)
     headline = headline_markdown(table2, scores, tree)
-    (METRICS / "headline.md").write_text(headline, encoding="utf-8")
+    write_text(METRICS / "headline.md", headline)
 
     draw(experiment, depth)
     understand(experiment, depth)
@@ -96,7 +95,6 @@ def tuning_by_model(experiment: Experiment, depth: int) -> dict[str, dict[str, A
 
 def draw(experiment: Experiment, depth: int) -> None:
     """Histograms, ROC and PR curves and training curves, as pictures and as series for DVC."""
-    PLOTS.mkdir(exist_ok=True)
     depths = {"control": 0, "sn": depth}
     first = experiment.seeds[0]
     energy = {
@@ -137,13 +135,13 @@ def draw(experiment: Experiment, depth: int) -> None:
 
     # Means over seeds: one line for each model and set, so that two experiments overlay.
     mean_roc = roc.groupby(["ood_set", "model", "fpr"], as_index=False)["tpr"].mean()
-    mean_roc.round(5).to_csv(PLOTS / "roc.csv", index=False)
+    write_text(PLOTS / "roc.csv", mean_roc.round(5).to_csv(index=False))
     mean_pr = pr.groupby(["ood_set", "model", "recall"], as_index=False)["precision"].mean()
-    mean_pr.round(5).to_csv(PLOTS / "pr.csv", index=False)
+    write_text(PLOTS / "pr.csv", mean_pr.round(5).to_csv(index=False))
     history = history.assign(model=["sn" if n else "control" for n in history.sn_layers])
     columns = ["train_loss", "val_loss", "val_map"]
     mean_history = history.groupby(["model", "epoch"], as_index=False)[columns].mean()
-    mean_history.round(5).to_csv(PLOTS / "training.csv", index=False)
+    write_text(PLOTS / "training.csv", mean_history.round(5).to_csv(index=False))
 
 
 def understand(experiment: Experiment, depth: int) -> None:
@@ -155,7 +153,7 @@ def understand(experiment: Experiment, depth: int) -> None:
     ends = sigmas[sigmas["epoch"].isin([0, sigmas["epoch"].max()])]
     keys = ["model", "weight", "layer", "normalized", "epoch"]
     means = ends.groupby(keys, as_index=False, sort=False)[["sigma", "raw_sigma"]].mean()
-    means.round(5).to_csv(PLOTS / "sigma.csv", index=False)
+    write_text(PLOTS / "sigma.csv", means.round(5).to_csv(index=False))
 
     rows, pixels = {}, {}
     for name in ("id", *experiment.ood_sets):
@@ -176,7 +174,7 @@ def understand(experiment: Experiment, depth: int) -> None:
             frames.append(set_distances(pixels, features).assign(model=model, seed=seed))
     distances = pd.concat(frames, ignore_index=True)
     plot_distances(PLOTS / "distances.png", distances[distances["seed"] == first])
-    distance_ratios(distances).round(5).to_csv(METRICS / "distances.csv", index=False)
+    write_text(METRICS / "distances.csv", distance_ratios(distances).round(5).to_csv(index=False))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from snojoe.errors import SnojoeError
 
 SUMS = "SHA256SUMS"
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<process>\d+)\.tmp")
 _SUM = re.compile(r"(?P<sum>[0-9a-f]{64})  (?P<name>[^/]+)")
 
@@ -45,7 +45,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that replaces it when the block succeeds."""
-    with _writing(path), scratch_folder(path) as temporary:
+    with scratch_folder(path) as temporary:
         yield temporary
         if path.exists():
             shutil.rmtree(path)
@@ -55,13 +55,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` and remove it, whatever happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
+        temporary.mkdir()
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_abandoned(path: Path) -> None:
@@ -78,11 +79,15 @@ def remove_abandoned(path: Path) -> None:
                 temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that diffs well: indented, newline at the end; NaN is refused."""
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    with atomic_file(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -114,8 +119,7 @@ def write_sums(folder: Path) -> None:
     """Write the checksums of a folder's files into its ``SHA256SUMS``, as ``sha256sum`` does."""
     paths = sorted(p for p in folder.iterdir() if p.is_file() and p.name != SUMS)
     lines = [f"{sha256(path)}  {path.name}\n" for path in paths]
-    with atomic_file(folder / SUMS) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(folder / SUMS, "".join(lines))
 
 
 def check_sums(folder: Path, only: Collection[str] | None = None) -> list[str]:
@@ -165,12 +169,12 @@ def check_sums(folder: Path, only: Collection[str] | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Name what could not be written: the error of a full disk names nothing."""
+    """Name what could not be written: a full disk names nothing, a read-only one a temporary."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise SnojoeError(f"{path}: cannot be written: {error.strerror}") from None
+        if error.errno in _UNWRITABLE:
+            raise SnojoeError(f"{path}: cannot be written: {os.strerror(error.errno)}") from None
         raise
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +146,8 @@ def train_classifier(
 
     if not record.sigmas:
         record.sigmas += _sigmas(model, epoch=0)
+    if accelerator.num_processes > 1:  # of 1x1 convolutions, which are channels-last either way
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     network, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     check_every = 1 if accelerator.device.type == "cpu" else _CHECK_LOSS_EVERY
     started = saved = time.monotonic()
