@@ -24,7 +24,7 @@ SMALL = {
 }
 STAGES = [
     *("download", "preprocess", "train@9-0", "train@0-0", "infer_id@9", "infer_id@0"),
-    *("infer_ood@9", "infer_ood@0", "score", "ablate"),
+    *("infer_ood@9", "infer_ood@0", "score", "ablate", "report"),
 ]
 WHOM = ("group", "dvc", "stage")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -98,8 +98,9 @@ def within(process, folder):
 
 def results(folder):
     """Every byte that the experiment made, by name; ``history`` and pictures included."""
-    names = ("metrics", "plots", "models", "outputs", "data")
-    paths = (path for name in names for path in (folder / name).rglob("*") if path.is_file())
+    folders = ("metrics", "plots", "models", "outputs", "data")
+    files = (path for name in folders for path in (folder / name).rglob("*") if path.is_file())
+    paths = (*files, folder / "report.html")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
