@@ -8,10 +8,12 @@ export PATH := $(abspath $(BIN)):$(PATH)
 .PHONY: repro test check data-check install clean
 
 repro: install
+	python stages/_mend.py
 	dvc repro
 
+# One process for the pipeline, which comes first, and one for all other tests.
 test: install
-	pytest
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	ruff format --check .

@@ -91,6 +91,11 @@ def model_folder(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: `make test` has two processes."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 @pytest.fixture
 def lines() -> tuple[list[str], Callable[[str], None]]:
     """What was said to the user, and the function to say it with."""

@@ -19,11 +19,11 @@ assert not loaded("torch", "torchvision"), "scoring is arithmetic on arrays"
 """
 
 
-def test_stages_load_what_they_use_and_no_more():
+def test_stages_load_what_they_use_and_no_more(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", CHECK],
         cwd=ROOT / "stages",
-        env={"PYTHONPATH": f"{ROOT / 'src'}", "PATH": "", "HOME": str(ROOT)},
+        env={"PYTHONPATH": f"{ROOT / 'src'}", "PATH": "", "HOME": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
     )

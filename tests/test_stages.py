@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import write_folder
 
 ROOT = Path(__file__).parents[1]
 ENV = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'stages'}"}
@@ -178,3 +179,27 @@ def test_a_stage_of_the_matrix_reads_its_values_from_its_name(tmp_path):
     assert said("--sn-layers", "9", "--seed", "2") == "9 2\n"
     assert "the following arguments are required: --sn-layers, --seed" in said()
     assert "invalid int value: '8;id'" in said(DVC_STAGE="train@8;id-1")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_lock_that_dvc_did_not_finish_is_removed(tmp_path, share):
+    whole = (ROOT / "dvc.lock").read_text()
+    (tmp_path / "dvc.lock").write_text(whole[: int(share * len(whole))] + "\n        pa")
+    done = mend(tmp_path)
+    assert done.stdout == "dvc.lock: half-written by a DVC that was killed; removed\n"
+    assert not (tmp_path / "dvc.lock").exists()
+
+
+def test_whole_files_of_dvc_are_left_alone(tmp_path):
+    files = {"dvc.lock": (ROOT / "dvc.lock").read_text(), ".dvc/tmp/rwlock": "{}"}
+    write_folder(tmp_path, {name: text.encode() for name, text in files.items()})
+    assert mend(tmp_path).stdout == ""
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+    (tmp_path / ".dvc/tmp/rwlock").write_text("{")
+    assert mend(tmp_path).stdout.startswith(".dvc/tmp/rwlock: half-written")
+    assert mend(tmp_path).stdout == ""
+
+
+def mend(folder):
+    command = [sys.executable, ROOT / "stages/_mend.py"]
+    return subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, check=True)

@@ -1,4 +1,4 @@
-"""``dvc repro``, killed again and again: it finishes, with the results of an undisturbed run."""
+"""``make repro``, killed again and again: it finishes, with the results of an undisturbed run."""
 
 import collections
 import contextlib
@@ -31,14 +31,14 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 class Repro:
-    """A running ``dvc repro`` in a process group of its own."""
+    """What ``make repro`` runs, in a process group of its own."""
 
     def __init__(self, checkout, log):
         self.log = log
         self.start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                ["dvc", "repro"],
+                ["sh", "-c", "python stages/_mend.py && exec dvc repro"],
                 cwd=checkout.folder,
                 env=checkout._env(),
                 stdout=file,
@@ -128,7 +128,7 @@ def duration_of_stages(run):
 
 
 def kill_until_done(checkout, log, took, kinds, rng, killed):
-    """Runs ``dvc repro`` again and again, and kills it again and again, until it ends well."""
+    """Runs it again and again, and kills it again and again, until it ends well."""
     left = dict.fromkeys(STAGES, KILLS_PER_STAGE)
     run, done = Repro(checkout, log), 0
     while True:
@@ -172,8 +172,10 @@ def test_a_killed_repro_goes_on_to_the_same_results(tmp_path):
         log = tmp_path / f"{clone}.log"
         kill_until_done(checkout, log, took, kinds, rng, killed)
         kills = sum(killed[stage] for stage in STAGES)
-        resumed = log.read_text().count("resuming after epoch")
-        print(f"{clone} clones, {kills} kills, {resumed} resumptions: {json.dumps(killed)}")
+        said = log.read_text()
+        resumed, mended = said.count("resuming after epoch"), said.count("half-written by a DVC")
+        print(f"{clone} clones, {kills} kills, {resumed} resumptions, {mended} mended: ", end="")
+        print(json.dumps(killed))
         orphans = [p for p in stage_processes(psutil.process_iter()) if within(p, checkout.folder)]
         assert psutil.wait_procs(orphans, timeout=60)[1] == []
 
