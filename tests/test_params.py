@@ -11,6 +11,11 @@ ROOT = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
+TWO_ARCHIVES = [
+    {"url": [f"http://127.0.0.1/{name}/images.tar"], "sha256": name * 64} for name in "ab"
+]
+
+
 def load(tmp_path, change):
     tree = copy.deepcopy(DEFAULT)
     change(tree)
@@ -71,6 +76,11 @@ def test_both_files_have_the_same_keys():
         ("data.id", [{"pth": "x"}], r"unknown parameter data.id.0.pth: did you mean path\?"),
         ("data.ood", {"id": {"path": "x"}}, "data.ood: an OOD set cannot be called 'id'"),
         ("data.ood", {"a/b": {"path": "x"}}, "data.ood.a/b"),
+        ("data.ood", {"map": {"path": "x"}}, "data.ood: an OOD set cannot be called 'map'"),
+        ("data.id", [{"path": "/x"}], "data.id.0: expected path inside data.folder; got '/x'"),
+        ("data.id", [{"path": "x/../../y"}], "data.id.0: expected path inside data.folder"),
+        ("model.weights", "/w.pth", "model.weights: expected a name or a file inside data.folder"),
+        ("data.id", TWO_ARCHIVES, "data: two archives would both be data/raw/images.tar"),
         ("data.max_bad_share", 1.5, "data.max_bad_share: input should be less than or equal to 1"),
     ],
 )

@@ -29,8 +29,18 @@ Depth = Annotated[int, Field(ge=0)]
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
+# Names beside those of OOD sets in metrics and data.expected.
+_TAKEN = {"id", "train", "val", "test", "map", "accepted", "sn_layers", "normalized_weights"}
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _check_inside(path: str, what: str) -> None:
+    """What lies outside of data.folder would be no dependency: its changes would go unnoticed."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"expected {what} inside data.folder; got {path!r}: set data.folder")
 
 
 class Source(_Section):
@@ -59,6 +69,8 @@ class Source(_Section):
             raise ValueError("a url needs its sha256")
         if self.embedded and self.sha256:
             raise ValueError("an embedded set has no sha256")
+        if self.path:
+            _check_inside(self.path, "path")
         return self
 
     @property
@@ -130,9 +142,25 @@ class Data(_Section):
     @field_validator("ood")
     @classmethod
     def _names_are_free(cls, ood: dict[str, Source]) -> dict[str, Source]:
-        if "id" in ood:
-            raise ValueError("an OOD set cannot be called 'id': the tables use that name")
+        if taken := _TAKEN & ood.keys():
+            raise ValueError(
+                f"an OOD set cannot be called {min(taken)!r}: the results use that name"
+            )
         return ood
+
+    @model_validator(mode="after")
+    def _archives_have_names_of_their_own(self) -> Self:
+        named: dict[str, Source] = {}
+        for source in (*self.id, *self.ood.values()):
+            if source.path:
+                continue
+            other = named.setdefault(source.filename, source)
+            if (other.embedded, other.sha256) != (source.embedded, source.sha256):
+                raise ValueError(
+                    f"two archives would both be data/raw/{source.filename}; download one yourself "
+                    "and name it by path"
+                )
+        return self
 
     @model_validator(mode="after")
     def _expected_sets_exist(self) -> Self:
@@ -164,6 +192,13 @@ class Model(_Section):
         if arch not in TRUNKS:
             raise ValueError(f"expected one of {', '.join(TRUNKS)}; got {arch!r}")
         return arch
+
+    @field_validator("weights")
+    @classmethod
+    def _in_the_folder(cls, weights: str | None) -> str | None:
+        if weights:
+            _check_inside(weights, "a name or a file")
+        return weights
 
 
 class SpectralNormParams(_Section):

@@ -122,12 +122,18 @@ def test_embedded_local_and_downloaded_sets_are_found_where_locate_says(tmp_path
 
 def test_every_missing_or_wrong_archive_is_named_before_anything_is_made(tmp_path):
     write_tar(tmp_path / "mine" / "ood.tar", {"a/2.jpg": b"y"})
+    (tmp_path / "mine" / "folder").mkdir()
     settings = data(
         tmp_path,
-        ood={"one": {"path": "ood.tar", "sha256": "0" * 64}, "two": {"path": "absent.tar"}},
+        ood={
+            "one": {"path": "ood.tar", "sha256": "0" * 64},
+            "two": {"path": "absent.tar"},
+            "three": {"path": "folder", "sha256": "0" * 64},
+        },
     )
     with pytest.raises(
-        SnojoeError, match=r"(?s)ood\.tar: expected sha256 0+; got .*absent\.tar: no"
+        SnojoeError,
+        match=r"(?s)ood\.tar: expected sha256 0+; got .*absent\.tar: no.*a folder has no",
     ):
         fetch(settings, tmp_path / "raw", tmp_path / "downloads")
     assert not (tmp_path / "raw").exists()

@@ -130,6 +130,16 @@ def test_class_lists_that_disagree_with_the_annotations_are_known(tmp_path):
     assert "disagree on 1 images, such as VOC2012/a" in line
 
 
+@pytest.mark.parametrize("class_lists", [[], CLASSES])
+def test_a_list_of_the_users_own_is_no_class_list(tmp_path, class_lists):
+    lists = LISTS | {"small_train": ["a"]}
+    kit = devkit(tmp_path, voc_files(IMAGES, lists, class_lists=class_lists))
+    (example,) = kit.examples(["VOC2012/small_train"])
+    assert example.id == "VOC2012/a"
+    assert "small" not in kit.classes
+    assert kit.disagreements == []
+
+
 def test_the_annotation_of_another_image_is_named(tmp_path):
     files = voc_files(IMAGES, LISTS)
     name = "VOCdevkit/VOC2012/Annotations/a.xml"

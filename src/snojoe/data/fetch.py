@@ -130,7 +130,9 @@ def _wrong_archives(sources: Sequence[Source], folder: Path) -> Iterator[str]:
         if not path.exists():
             where = f"\n  {source.obtain}" if source.obtain else ""
             yield f"{path}: no such archive or folder (data.folder is {folder}){where}"
-        elif source.sha256 and path.is_file() and (found := sha256(path)) != source.sha256:
+        elif source.sha256 and path.is_dir():
+            yield f"{path}: a folder has no sha256; give the tar, or leave the sha256 out"
+        elif source.sha256 and (found := sha256(path)) != source.sha256:
             yield f"{path}: expected sha256 {source.sha256}; got {found}"
 
 

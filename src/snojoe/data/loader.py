@@ -91,7 +91,7 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
         self.transform = transform
         self.seed = seed
         self.epoch = 0
-        self.encoded: Any = shards.table(["image"])["image"].combine_chunks()
+        self.encoded: Any = shards.table(["image"])["image"]  # in chunks: Arrow has no 2 GiB in one
         self.images: list[np.ndarray] = []
         left = _DECODED_BYTES
         for content in self.encoded:

@@ -66,8 +66,7 @@ def prepare(
             "id": {
                 split: {
                     "lists": getattr(data.splits, split),
-                    **writer.write(split, examples),
-                    "positives": _positives(sets.classes, examples),
+                    **writer.write(split, examples, sets.classes),
                 }
                 for split, examples in sets.splits.items()
             },
@@ -119,8 +118,12 @@ class _Writer:
         self.folder = folder
         self.say = say
 
-    def write(self, split: str, examples: Sequence[Example]) -> dict[str, Any]:
+    def write(
+        self, split: str, examples: Sequence[Example], classes: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """What was written and left out; of the given classes, how many images are positive."""
         content: Content = "image" if split == "train" else "pixels"
+        kept: list[Example] = []
         bad: list[str] = []
         allowed = int(self.data.max_bad_share * len(examples))
 
@@ -135,8 +138,10 @@ class _Writer:
 
         def rows() -> Iterator[Row]:
             done = parallel(encode, examples)
-            for row in progress(done, total=len(examples), desc=split):
+            results = progress(done, total=len(examples), desc=split)
+            for example, row in zip(examples, results, strict=True):
                 if isinstance(row, Row):
+                    kept.append(example)
                     yield row
                     continue
                 bad.append(row)
@@ -154,7 +159,8 @@ class _Writer:
         self.say(f"{split}: {count:,} images")
         for line in bad:
             self.say(f"{split}: left out, it does not decode: {line}")
-        return {"images": count, "undecodable": bad}
+        positives = {"positives": _positives(classes, kept)} if classes else {}
+        return {"images": count, "undecodable": bad, **positives}
 
 
 def _images_of(name: str, archive: Archive) -> list[Example]:
@@ -174,7 +180,7 @@ def _check_disjoint(splits: dict[str, list[Example]], test_is_val: bool) -> None
                 raise SnojoeError(f"data.splits: {example.id} is in both {other} and {split}")
 
 
-def _positives(classes: list[str], examples: list[Example]) -> dict[str, int]:
+def _positives(classes: Sequence[str], examples: Sequence[Example]) -> dict[str, int]:
     labelled = [example.labels for example in examples if example.labels is not None]
     if not labelled:
         return {}

@@ -155,9 +155,12 @@ class VOCDevkit:
                 )
 
     def _is_class_list(self, set_name: str, list_name: str) -> bool:
-        """``dog_train`` beside ``train``."""
+        """``dog_train`` beside ``train``, with a mark (-1, 0, 1) after each name."""
         prefix, _, split = list_name.rpartition("_")
-        return bool(prefix) and (set_name, split) in self._lists
+        if not prefix or (set_name, split) not in self._lists:
+            return False
+        archive, name = self._lists[set_name, list_name]
+        return archive.text(name).split()[1:2] in (["-1"], ["0"], ["1"])
 
 
 def _inside(image_id: str, folder: str) -> str:
