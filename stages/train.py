@@ -24,7 +24,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     from snojoe.files import atomic_folder, write_csv, write_sums
     from snojoe.models import build_classifier, save_model
     from snojoe.prediction import predict_logits
-    from snojoe.spectral_norm import fold_spectral_norm, normalized_weights
+    from snojoe.spectral_norm import fold_spectral_norm
     from snojoe.training import fingerprint, train_classifier
 
     torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
         "classes": classes,
         "preprocessing": preprocessing(val.image_size),
         "sn_layers": sn_layers,
-        "normalized_weights": len(normalized_weights(model, sn_layers)),
+        "normalized_weights": sum(r["normalized"] for r in record.sigmas if r["epoch"] == 0),
         "seed": seed,
         **settings,
         **thresholds,

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from conftest import jpeg
 
+from snojoe import training
 from snojoe.batch_norm import fold_spectral_batch_norm
 from snojoe.checkpoint import read_checkpoint
 from snojoe.data.loader import TrainSet, TrainTransform
@@ -154,6 +156,25 @@ def test_accumulated_gradients_are_those_of_the_batch(prepared):
     assert split.history[0] == pytest.approx(record.history[0], rel=1e-4)
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
+
+
+def test_parts_too_small_for_batch_norm_are_refused(prepared):
+    # 24 images are the whole batch, whatever batch_size says.
+    with pytest.raises(
+        SnojoeError, match=r"gradient_accumulation: expected at most 12, .*; got 13"
+    ):
+        fit(prepared, batch_size=64, gradient_accumulation=13)
+
+
+def test_a_model_trained_in_bf16_works_in_float32(prepared, monkeypatch):
+    monkeypatch.setattr(training, "_has_bf16", lambda: True)
+    AcceleratorState._reset_state()  # or it keeps the precision of the first training
+    model, _ = fit(prepared, epochs=1)
+    AcceleratorState._reset_state()
+    images = torch.rand(2, 3, SIZE, SIZE)
+    with torch.inference_mode():
+        expected = model.eval().outputs(images).logits
+        assert torch.equal(model(images), expected)
 
 
 def test_batch_norm_freezes_after_the_given_epoch(prepared):

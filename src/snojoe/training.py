@@ -32,7 +32,7 @@ from snojoe.models import Classifier
 from snojoe.params import SpectralNormParams, Train
 from snojoe.prediction import predict_logits
 from snojoe.progress import progress
-from snojoe.spectral_norm import apply_spectral_norm, normalized_weights, spectral_norms
+from snojoe.spectral_norm import apply_spectral_norm, spectral_norms
 
 CHECKPOINT_EVERY_S = 15.0
 # Steps between two looks at the loss on an accelerator, which has to wait for each.
@@ -96,11 +96,7 @@ def train_classifier(
         mixed_precision="bf16" if _has_bf16() else "no",
         dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
-    if params.batch_size % accelerator.num_processes:
-        raise SnojoeError(
-            f"train.batch_size: expected a multiple of the {accelerator.num_processes} processes; "
-            f"got {params.batch_size}"
-        )
+    _check_shares(min(params.batch_size, len(train)), accelerator.num_processes, params)
     if not accelerator.is_main_process:
         say = _say_nothing
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
@@ -115,6 +111,7 @@ def train_classifier(
         norm=spectral_norm.norm,
         example_input=torch.zeros(1, 3, val.image_size, val.image_size),
     )
+    bounded = spectral_norm.batch_norm_bound is not None and sn_layers > 0
     if spectral_norm.batch_norm_bound is not None:
         apply_spectral_batch_norm(model, sn_layers, spectral_norm.batch_norm_bound)
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -137,7 +134,7 @@ def train_classifier(
         schedule.load_state_dict(state["schedule"])
         record = Record(state["history"], state["sigmas"])
         say(f"resuming after epoch {len(record.history)} of {params.epochs}")
-    elif normalized_weights(model, sn_layers) or params.freeze_after_epoch == 0:
+    elif len(normaliser) or bounded or params.freeze_after_epoch == 0:
         # The stored statistics are those of the weights before normalisation. Momentum forgets
         # them too slowly: a variance that is 1000 times too large needs 65 steps.
         train.epoch = 0
@@ -194,8 +191,23 @@ def train_classifier(
             }
             write_checkpoint(checkpoint, state)
             saved = time.monotonic()
+    accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # in bf16 for training alone
     model.eval()
     return record
+
+
+def _check_shares(batch: int, processes: int, params: Train) -> None:
+    """Whether a batch can be shared, and each share be split, with two images left in each part."""
+    if batch % processes:
+        raise SnojoeError(
+            f"train.batch_size: expected a multiple of the {processes} processes; got {batch}"
+        )
+    share, parts = batch // processes, params.gradient_accumulation
+    if share < 2 * parts:
+        raise SnojoeError(
+            f"train.gradient_accumulation: expected at most {max(share // 2, 1)}, since BatchNorm "
+            f"needs two images and a process has {share} of a batch; got {parts}"
+        )
 
 
 def _check_finite(total: Tensor, epoch: str, step: int, every: int) -> None:

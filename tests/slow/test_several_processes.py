@@ -101,7 +101,7 @@ def test_the_death_of_one_ends_all_and_the_rest_goes_on(checkout):
     output, _ = process.communicate(timeout=120)
     print(f"ended after {time.monotonic() - begun:.0f} s\n{output}")
     assert process.returncode != 0
-    assert "another process of this training ended" in output or "SIGKILL" in output
+    assert "another process of this training ended" in output
     assert not (checkout.folder / MODEL).exists()
     assert not [p for p in stage_processes(psutil.process_iter()) if p.pid in ranks]
     resumed, output = train(checkout, TORCHRUN)

@@ -38,6 +38,10 @@ class SpectralNorm:
             if isinstance(module, Weighted) and normalization_of(module) is not None
         ]
 
+    def __len__(self) -> int:
+        """Return the number of normalised weights."""
+        return len(self._modules)
+
     def power_iteration(self) -> None:
         """Bring every u, v and sigma up to date; call it once per optimiser step.
 

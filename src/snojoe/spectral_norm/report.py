@@ -102,7 +102,7 @@ def _sigma(weight: Tensor, norm: Norm) -> float:
 def _largest_singular_value(matrix: Tensor) -> float:
     # The root of the largest eigenvalue of the smaller Gram matrix: float64 gives it to all digits
     # of a float32 weight, several times faster than the singular value decomposition.
-    matrix = matrix.double()
+    matrix = (matrix.cpu() if matrix.device.type == "mps" else matrix).double()
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.mT
     return float(torch.linalg.eigvalsh(matrix @ matrix.mT)[-1].clamp_min(0).sqrt())
