@@ -1,5 +1,4 @@
-# Everything runs in .venv, made from a hash-pinned list. To use an environment of your own that
-# already has the packages: make repro VENV=path/to/it
+# Everything runs in .venv, made from a hash-pinned list.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin

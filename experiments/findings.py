@@ -12,6 +12,7 @@ are those of params.yaml.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import subprocess
 import time
@@ -54,7 +55,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=2, help="arms that run at a time")
     options = parser.parse_args()
-    names = {f"{options.result.stem}-{arm}": arm for arm in options.arms}
+    names = {
+        f"{options.result.stem}-{arm}-{digest(settings(arm, options.seeds))}": arm
+        for arm in options.arms
+    }
 
     known = {**finished(), **dict.fromkeys(pending())}
     for name, arm in names.items():
@@ -73,6 +77,11 @@ def main() -> None:
     options.result.parent.mkdir(parents=True, exist_ok=True)
     pd.concat(frames).to_csv(options.result, index=False)
     print(f"{options.result}: {len(names)} arms, {len(options.seeds)} seeds")
+
+
+def digest(flags: list[str]) -> str:
+    """Six letters for the settings: others are another experiment."""
+    return hashlib.sha256(Path("params.yaml").read_bytes() + repr(flags).encode()).hexdigest()[:6]
 
 
 def settings(arm: str, seeds: list[int]) -> list[str]:

@@ -90,11 +90,15 @@ def test_all_seeds_of_the_main_depth_are_the_default(images, capsys):
     assert "no params.yaml here: expected --model DIR" in capsys.readouterr().err
     (images.parent / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     assert main(["detect", "images"]) == 2
-    assert "models/sn9: no model yet" in capsys.readouterr().err
+    assert "models/sn9/seed0: no model yet" in capsys.readouterr().err
     for seed in range(2):
         model_folder(images.parent / f"models/sn9/seed{seed}", seed)
+    assert main(["detect", "images"]) == 2
+    assert "models/sn9/seed2: no model yet" in capsys.readouterr().err
+    for seed in (2, 3):  # of the default's seeds, and not
+        model_folder(images.parent / f"models/sn9/seed{seed}", seed)
     assert main(["detect", "images"]) in (0, 1)
-    assert "2 models" in capsys.readouterr().err
+    assert "3 models" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("accept", ["95", "0", "nan", "x"])

@@ -60,8 +60,8 @@ def test_several_sets_are_several_tests():
 
 def test_a_model_against_itself():
     (verdict,) = found(a=difference(0.0, 1.0, None, 3, interval=[0.0, 0.0]))
-    assert verdict.outcome == "the same model"
-    assert overall([verdict]) == "There is nothing to compare on a: both models are the same."
+    assert verdict.outcome == "no difference"
+    assert overall([verdict]) == "There is no difference on a."
 
 
 def test_the_sentence_has_the_size_and_the_doubt():

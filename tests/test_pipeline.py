@@ -157,7 +157,7 @@ def test_depths_8_and_9_are_one_model(checkout):
     metrics = ["ood_set", "normalized_weights", "fpr95", "auroc", "aupr"]
     assert table3.loc[8, metrics].to_numpy().tolist() == table3.loc[9, metrics].to_numpy().tolist()
     assert table3.loc[7, metrics].to_numpy().tolist() != table3.loc[9, metrics].to_numpy().tolist()
-    assert "9 (12 weights, the same as 8)" in (checkout.folder / "metrics/table3.md").read_text()
+    assert "9 (12 weights, those of 8)" in (checkout.folder / "metrics/table3.md").read_text()
     models = [checkout.folder / f"models/sn{depth}/seed0/model.safetensors" for depth in (8, 9)]
     assert models[0].read_bytes() == models[1].read_bytes()
 

@@ -222,7 +222,7 @@ def test_p_values_have_three_digits(p, text):
 
 def test_table_3_says_which_depths_are_one_model():
     text = table3_markdown(table3(), resamples(table3(), "sn_layers"), {})
-    assert "9 (104 weights, the same as 8)" in text
+    assert "9 (104 weights, those of 8)" in text
     assert "8 (104 weights)" in text
     assert ablation_tree(table3())["a"]["7"]["fpr95"] == 94.5
     assert "| 97.50 ± 0.71 |" in text.splitlines()[5]

@@ -195,12 +195,13 @@ def _default_models() -> list[Path]:
 
     if not Path("params.yaml").exists():
         raise SnojoeError("no params.yaml here: expected --model DIR, a model directory")
-    parent = Path("models") / f"sn{load_params().sn_layers}"
-    # By number: seed10 comes after seed9.
-    found = sorted(parent.glob("seed*"), key=lambda path: (len(path.name), path.name))
-    if not found:
-        raise SnojoeError(f"{parent}: no model yet; expected --model DIR, or `dvc repro` first")
-    return found
+    params = load_params()
+    # Not whatever lies there: models of earlier parameters may.
+    folders = [Path("models") / f"sn{params.sn_layers}" / f"seed{seed}" for seed in params.seeds]
+    for folder in folders:
+        if not folder.exists():
+            raise SnojoeError(f"{folder}: no model yet; expected --model DIR, or `dvc repro` first")
+    return folders
 
 
 def _quiet_libraries() -> None:

@@ -13,7 +13,7 @@ from snojoe.tables import HEADINGS, markdown, mean_and_std, named_scores, over_s
 
 LEVEL = 0.05
 
-Outcome = Literal["helped", "hurt", "not settled", "the same model"]
+Outcome = Literal["helped", "hurt", "not settled", "no difference"]
 
 
 class Verdict(NamedTuple):
@@ -43,7 +43,7 @@ def verdicts(scores: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[V
     over_images = holm([_p(each["p_over_images"]) for each in fpr95]) < LEVEL
     over_seeds = holm([_p(each["p_over_seeds"]) for each in fpr95]) < LEVEL
     return [
-        Verdict(name, "the same model", "control and SN model give the same figures.")
+        Verdict(name, "no difference", "control and SN model give the same figures.")
         if all(each["interval"] == [0, 0] for each in tree.values())
         else _verdict(name, scores[name], tree["fpr95"], bool(images), bool(seeds))
         for (name, tree), images, seeds in zip(trees.items(), over_images, over_seeds, strict=True)
@@ -59,7 +59,7 @@ def overall(found: Sequence[Verdict]) -> str:
         "helped": "SN helped on {}",
         "hurt": "SN hurt on {}",
         "not settled": "whether SN helps is not settled on {}",
-        "the same model": "there is nothing to compare on {}: both models are the same",
+        "no difference": "there is no difference on {}",
     }
     parts = [
         text.format(_listed(sets[outcome])) for outcome, text in said.items() if outcome in sets

@@ -8,6 +8,7 @@ SN) and ``sn``; joint energy on them is the paper's JointEnergy and SNoJoE.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
@@ -361,7 +362,7 @@ def plot_distances(path: Path, distances: pd.DataFrame) -> None:
             figure.subplots(1, len(models), squeeze=False)[0], models, strict=True
         ):
             rows = distances[distances["model"] == model]
-            for name, look in zip(names, SETS, strict=False):
+            for name, look in zip(names, itertools.cycle(SETS), strict=False):
                 of_pair = rows[rows["pair"] == name]
                 label = "two ID images" if name == "id" else f"ID and {name}"
                 axes.plot(

@@ -251,13 +251,12 @@ def depths_in_short(table3: pd.DataFrame) -> str:
 
 
 def depth_titles(table3: pd.DataFrame) -> dict[int, str]:
-    """Depth -> what its row is called: depths that normalise the same weights are one model."""
+    """Depth -> what its row is called; it says which depths normalise the same weights."""
     weights = dict(zip(table3.sn_layers, table3.normalized_weights, strict=True))
     titles: dict[int, str] = {}
     for depth, count in weights.items():
         same = [d for d in titles if weights[d] == count]
-        note = f", the same as {same[0]}" if same else ""
-        titles[depth] = f"{depth} ({count} weights{note})"
+        titles[depth] = f"{depth} ({count} weights{f', those of {same[0]}' if same else ''})"
     return titles
 
 

@@ -115,9 +115,16 @@ def test_she_leaves_out_a_class_never_rightly_predicted(train, test, head):
     assert fitted.patterns_.shape == (2, 7)
 
 
+def test_she_of_a_model_that_predicts_nothing(train, head):
+    logits = -np.abs(train.logits) - 1
+    fitted = SHE().fit(ModelOutputs(logits, train.features, train.hidden, train.labels), head)
+    expected = [train.hidden[train.labels[:, k] == 1].mean(0) for k in range(3)]
+    np.testing.assert_allclose(fitted.patterns_, expected)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(None, "SHE needs labels"), (np.zeros((50, 3)), "one rightly predicted label")],
+    [(None, "SHE needs labels"), (np.zeros((50, 3)), "SHE needs one label")],
 )
 def test_she_without_labels(train, head, labels, message):
     with pytest.raises(ValueError, match=message):

@@ -117,7 +117,7 @@ def test_the_papers_figures_stand_beside_the_papers_data_alone(experiment):
 
 def test_depths_have_their_map_and_the_same_model_is_called_so(page):
     text = page.text.split("Table 3: SN on")[1]
-    assert "9 (104 weights, the same as 8)" in text
+    assert "9 (104 weights, those of 8)" in text
     assert "97.50 ± 0.71" in text
 
 

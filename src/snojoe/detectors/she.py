@@ -13,8 +13,9 @@ from snojoe.outputs import LinearHead, ModelOutputs
 class SHE(OutputsDetector):
     """The inner product with the nearest stored pattern.
 
-    Classes that no image is rightly predicted to carry have no pattern. Parameters and attributes
-    as in `Detector`.
+    Classes that no image is rightly predicted to carry have no pattern; where that is so of all
+    classes, all images that carry a class make its pattern. Parameters and attributes as in
+    `Detector`.
     """
 
     name = "she"
@@ -25,12 +26,14 @@ class SHE(OutputsDetector):
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
         if outputs.labels is None:
             raise ValueError("SHE needs labels to be fitted, got outputs without")
-        correct = ((outputs.labels == 1) & (outputs.logits >= 0)).astype(float)
-        counts = correct.sum(axis=0)
-        if not counts.any():
-            raise ValueError("SHE needs one rightly predicted label at least, got none")
+        carried = outputs.labels == 1
+        if not carried.any():
+            raise ValueError("SHE needs one label at least, got none")
+        correct = carried & (outputs.logits >= 0)
+        members = (correct if correct.any() else carried).astype(float)
+        counts = members.sum(axis=0)
         known = counts > 0
-        self.patterns_ = correct[:, known].T @ outputs.hidden / counts[known, None]
+        self.patterns_ = members[:, known].T @ outputs.hidden / counts[known, None]
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         return (outputs.hidden @ self.patterns_.T).max(axis=1)
