@@ -100,6 +100,7 @@ def _stop_with(process: int) -> None:
     parent = os.getppid()
     while os.getppid() == parent and is_alive(process):
         time.sleep(_LOOK_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+    main = threading.main_thread()
+    signal.pthread_kill(main.ident or 0, signal.SIGTERM)  # which ends its sleep or its reading
     time.sleep(_TIDY_S)
     os._exit(1)  # the main thread is still in some long call
