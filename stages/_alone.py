@@ -81,7 +81,7 @@ def _dvc_process() -> int:
     """
     process = os.getppid()
     while shutil.which("ps"):
-        command = ["ps", "-o", "ppid=,args=", "-p", str(process)]
+        command = ["ps", "-ww", "-o", "ppid=,args=", "-p", str(process)]  # ww: at any length
         line = subprocess.run(command, check=False, capture_output=True, text=True).stdout
         parent, _, arguments = line.strip().partition(" ")
         names = [Path(word).name.lstrip("-") for word in arguments.split()]
