@@ -56,6 +56,7 @@ def test_several_sets_are_several_tests():
     assert outcome(seeds=0.03) == "helped"
     verdict = found(a=difference(seeds=0.03), b=difference(seeds=0.04))
     assert [each.outcome for each in verdict] == ["not settled", "not settled"]
+    assert "spread of training (p = 0.030, corrected 0.060)." in verdict[0].sentence
 
 
 def test_a_model_against_itself():

@@ -40,12 +40,12 @@ def verdicts(scores: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[V
         name: tree["snojoe_minus_joint_energy"] for name, tree in statistics["ood_sets"].items()
     }
     fpr95 = [tree["fpr95"] for tree in trees.values()]
-    over_images = holm([_p(each["p_over_images"]) for each in fpr95]) < LEVEL
-    over_seeds = holm([_p(each["p_over_seeds"]) for each in fpr95]) < LEVEL
+    over_images = holm([_p(each["p_over_images"]) for each in fpr95])
+    over_seeds = holm([_p(each["p_over_seeds"]) for each in fpr95])
     return [
         Verdict(name, "no difference", "control and SN model give the same figures.")
         if all(each["interval"] == [0, 0] for each in tree.values())
-        else _verdict(name, scores[name], tree["fpr95"], bool(images), bool(seeds))
+        else _verdict(name, scores[name], tree["fpr95"], images, seeds)
         for (name, tree), images, seeds in zip(trees.items(), over_images, over_seeds, strict=True)
     ]
 
@@ -111,7 +111,8 @@ def headline_markdown(
             "\n".join(f"* {verdict.ood_set}: {verdict.sentence}" for verdict in found),
             markdown(header, rows),
             f"{spread}; [95% interval over images]; p by paired bootstrap over images and by "
-            "paired t-test over seeds.\n",
+            "paired t-test over seeds"
+            + ("; corrected: by Holm, for the number of OOD sets.\n" if len(found) > 1 else ".\n"),
         ]
     )
 
@@ -125,38 +126,47 @@ def _verdict(
     name: str,
     scores: Mapping[str, Any],
     difference: Mapping[str, Any],
-    over_images: bool,
-    over_seeds: bool,
+    over_images: float,
+    over_seeds: float,
 ) -> Verdict:
+    """`over_images` and `over_seeds` are p-values after Holm's correction."""
     change = difference["difference"]
     before, after = scores["joint_energy"]["fpr95"], scores["snojoe"]["fpr95"]
     moved = f"{'fell' if change < 0 else 'rose'} from {before:.2f}% to" if change else "stayed at"
     seeds, proven = _seeds(difference, over_seeds)
+    seen = over_images < LEVEL
     outcome: Outcome = "not settled"
-    if over_images and proven and change:
+    if seen and proven and change:
         outcome = "helped" if change < 0 else "hurt"
     sentence = (
         f"with SN, FPR95 {moved} {after:.2f}% ({change:+.2f} points, "
         f"95% interval over images {interval(difference['interval'])}). Over the images this is "
-        f"{'more than' if over_images else 'not separable from'} chance "
-        f"({p_value(_p(difference['p_over_images']))}); {seeds}."
+        f"{'more than' if seen else 'not separable from'} chance "
+        f"({_corrected(difference['p_over_images'], over_images)}); {seeds}."
     )
     return Verdict(name, outcome, sentence)
 
 
-def _seeds(difference: Mapping[str, Any], below_level: bool) -> tuple[str, bool]:
+def _seeds(difference: Mapping[str, Any], corrected: float) -> tuple[str, bool]:
     """What the t-test over seeds says, and whether it proves an effect."""
-    n, p = difference["seeds"], _p(difference["p_over_seeds"])
+    n = difference["seeds"]
     if n == 1:
         return "one seed says nothing of another training", False
     over = f"over n = {n} seeds"
     if difference["p_over_seeds"] is None:
         return f"{over} there is no variance to test against", False
-    said = "it stands" if below_level else "it is not separable from the spread of training"
+    stands = corrected < LEVEL
+    said = "it stands" if stands else "it is not separable from the spread of training"
+    note = _corrected(difference["p_over_seeds"], corrected)
     if n < FEWEST_SEEDS:
-        note = f"{p_value(p)}, and fewer than {FEWEST_SEEDS} are weak evidence"
-        return f"{over} {said} ({note})", False
-    return f"{over} {said} ({p_value(p)})", below_level
+        return f"{over} {said} ({note}, and fewer than {FEWEST_SEEDS} are weak evidence)", False
+    return f"{over} {said} ({note})", stands
+
+
+def _corrected(p: float | None, corrected: float) -> str:
+    """``p = 0.042, corrected 0.085``."""
+    both = p_value(_p(p)), p_value(corrected)
+    return both[0] if both[0] == both[1] else f"{both[0]}, corrected {both[1].removeprefix('p = ')}"
 
 
 def _p(value: float | None) -> float:
