@@ -91,4 +91,4 @@ def test_a_file_that_differs_is_not_written(folder, tmp_path, monkeypatch):
 def test_without_the_extra_its_name_is_told(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", "--onnx", str(tmp_path / "m.onnx"), "--model", str(folder)]) == 2
-    assert "pip install 'snojoe[onnx]'" in capsys.readouterr().err
+    assert "pip install -e '.[onnx]'" in capsys.readouterr().err

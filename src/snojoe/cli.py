@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a model as an ONNX file",
         description="Write one model with its threshold as an ONNX file: a uint8 image of any "
         "height and width (H, W, 3) in; probabilities, energy and in_distribution out. It takes "
-        "the extra: pip install 'snojoe[onnx]'.",
+        "the extra: pip install -e '.[onnx]'.",
     )
     export_command.add_argument("--onnx", required=True, type=Path, metavar="FILE")
     export_command.add_argument(

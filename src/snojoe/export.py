@@ -78,7 +78,7 @@ def export_onnx(folder: Path, target: Path, accept: float) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401  # torch.onnx needs it
     except ImportError as error:
-        raise SnojoeError(f"{error}; expected the extra: pip install 'snojoe[onnx]'") from None
+        raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
 
     detector = load_detector(folder, accept)
     module = detector_module(detector)
