@@ -115,16 +115,18 @@ def plot(path, results, images):
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     counts = [images * scale for scale in SCALES]
     for axis, column, label in zip(axes, (0, 1), ("seconds", "peak memory, MB"), strict=True):
         for name, values in results.items():
             axis.loglog(counts, [max(each[column], 1e-3) for each in values], "o-", label=name)
         axis.set(xlabel="images in each set", ylabel=label)
+        axis.set_xticks(counts, labels=[f"{count:,}" for count in counts])
+        axis.set_xticks([], minor=True)
         axis.grid(which="both", alpha=0.3)
     first = min(values[0][0] for values in results.values())
-    axes[0].loglog(counts, [first / 2 * s for s in SCALES], "k--", label="linear")
-    axes[0].legend(fontsize="small")
+    axes[0].plot(counts, [first / 2 * s for s in SCALES], "k--", label="linear")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
