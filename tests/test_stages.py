@@ -29,12 +29,15 @@ sys.argv = ["stages/{name}.py"]
 run(work)
 """
 
+# In short sleeps: a signal that comes just before a sleep starts does not end it.
+WORK = "while True: time.sleep(0.05)"
+
 
 def start(folder, work="pass", name="work", **env):
     if not (folder / "params.yaml").exists():
         (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     return subprocess.Popen(
-        [sys.executable, "-c", STAGE.format(work=work, name=name)],
+        [sys.executable, "-X", "faulthandler", "-c", STAGE.format(work=work, name=name)],
         cwd=folder,
         env=ENV | env,
         text=True,
@@ -64,18 +67,22 @@ def test_a_stage_ends_and_leaves_nothing_but_its_output(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_stage_tidies_up(tmp_path, number):
-    process = start(tmp_path, "time.sleep(60)")
+    process = start(tmp_path, WORK)
     wait_for(tmp_path / "started", process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 1
+    try:
+        _, errors = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # faulthandler says where it is
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1, errors
     assert errors == "stopped\n"
     assert temporaries(tmp_path) == []
     assert not (tmp_path / "out").exists()
 
 
 def test_what_a_killed_stage_left_is_removed_by_the_next(tmp_path):
-    process = start(tmp_path, "time.sleep(60)")
+    process = start(tmp_path, WORK)
     wait_for(tmp_path / "started", process)
     process.kill()
     process.wait(10)
@@ -85,7 +92,7 @@ def test_what_a_killed_stage_left_is_removed_by_the_next(tmp_path):
 
 
 def test_a_second_process_is_told_of_the_first(tmp_path):
-    first = start(tmp_path, "time.sleep(120)")
+    first = start(tmp_path, WORK)
     wait_for(tmp_path / "started", first)
     other = start(tmp_path, name="other")  # another stage does not mind
     assert other.wait(60) == 0
@@ -101,7 +108,7 @@ def test_a_second_process_is_told_of_the_first(tmp_path):
 def test_an_orphan_stops_and_the_next_run_waits_for_that(tmp_path):
     """As when DVC alone is killed: with a shell between that does not replace itself."""
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    (tmp_path / "stage.py").write_text(STAGE.format(work="time.sleep(60)", name="work"))
+    (tmp_path / "stage.py").write_text(STAGE.format(work=WORK, name="work"))
     dvc = tmp_path / "dvc"  # a parent of that name, which starts the stage and waits
     dvc.write_text(
         f"#!{sys.executable}\nimport subprocess, sys\n"
