@@ -6,9 +6,9 @@ export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: repro test check data-check install clean
 
+# JOBS=4 runs four stages at a time; without it, as many as there are cores, or GPUs.
 repro: install
-	python stages/_mend.py
-	dvc repro
+	python stages/_repro.py $(JOBS)
 
 # One process for the pipeline, which comes first, and one for all other tests.
 test: install

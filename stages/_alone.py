@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -43,7 +43,8 @@ def alone(name: str) -> Iterator[None]:
     if "DVC_STAGE" in os.environ:
         if not (process := _dvc_process()):
             raise SnojoeError(f"{name}: the DVC that started this is gone; nothing was done")
-        threading.Thread(target=_stop_with, args=(process,), daemon=True).start()
+        starters = [process, int(os.environ.get("SNOJOE_REPRO", process))]  # see _repro.py
+        threading.Thread(target=_stop_with, args=(starters,), daemon=True).start()
     LOCKS.mkdir(parents=True, exist_ok=True)
     with (LOCKS / f"{name}.lock").open("a+", encoding="utf-8") as file:
         _lock(file, name)
@@ -95,10 +96,10 @@ def _dvc_process() -> int:
     return os.getppid()
 
 
-def _stop_with(process: int) -> None:
-    """Stop this process when its parent or the given ancestor is gone."""
+def _stop_with(starters: Sequence[int]) -> None:
+    """Stop this process when its parent or one of the given processes is gone."""
     parent = os.getppid()
-    while os.getppid() == parent and is_alive(process):
+    while os.getppid() == parent and all(map(is_alive, starters)):
         time.sleep(_LOOK_S)
     main = threading.main_thread()
     signal.pthread_kill(main.ident or 0, signal.SIGTERM)  # which ends its sleep or its reading

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _run import MODELS
+from _run import FOLDERS
 
 from snojoe.params import Params
 
@@ -14,15 +14,22 @@ if TYPE_CHECKING:
     from snojoe.models import Classifier
     from snojoe.perturbation import Noise
 
+LIBRARIES = ["numpy", "scipy.linalg", "torch"]
+
 Sets = Mapping[str, Path]
 """Name of a set -> folder of its shards."""
 
 
 def load_models(params: Params, sn_layers: int) -> list[Classifier]:
     """The models of a depth, in the order of the seeds."""
+    import torch
+
     from snojoe.models import load_model
 
-    return [load_model(MODELS / f"sn{sn_layers}" / f"seed{seed}")[0] for seed in params.seeds]
+    torch.set_num_threads(params.infer.threads)
+    return [
+        load_model(FOLDERS.models / f"sn{sn_layers}" / f"seed{seed}")[0] for seed in params.seeds
+    ]
 
 
 def write_sets(

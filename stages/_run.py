@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from _alone import alone
 
+from snojoe.arithmetic import check, pin
 from snojoe.errors import SnojoeError
+from snojoe.experiment import Folders
 from snojoe.params import load_params
 
 # OpenMP's threads otherwise spin while they wait for one another: on a machine whose cores are
 # shared, a training step was seen to take 26 times as long. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-DATA = Path("data")
-RAW = DATA / "raw"
-WEIGHTS = DATA / "weights"
-PREPARED = DATA / "prepared"
-MODELS = Path("models")
-OUTPUTS = Path("outputs")
-METRICS = Path("metrics")
-PLOTS = Path("plots")
+FOLDERS = Folders(Path())
 
 # Outside DVC's care: DVC deletes a stage's outputs before it runs. DVC_ROOT is the main checkout
 # also in the temporary copies in which queued experiments run.
@@ -35,10 +33,16 @@ CHECKPOINTS = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints"
 RANK = int(os.environ.get("RANK", "0"))
 
 
-def run(work: Callable[..., None], *options: str, several_processes: bool = False) -> None:
+def run(
+    work: Callable[..., None],
+    *options: str,
+    libraries: Iterable[str],
+    several_processes: bool = False,
+) -> None:
     """Call ``work`` with the checked parameters and with integers.
 
-    These come from the command line, or from the name of the stage that DVC runs.
+    These come from the command line, or from the name of the stage that DVC runs. The arithmetic of
+    ``libraries`` is pinned first, which ``work`` must therefore not have loaded.
 
     Of several processes (torchrun) only the first works, unless the stage can use them all.
 
@@ -46,8 +50,14 @@ def run(work: Callable[..., None], *options: str, several_processes: bool = Fals
     user's mistake and a failing disk end in one message, SIGTERM and Ctrl-C after tidying up.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    if "SNOJOE_REPRO" in os.environ:  # other stages write to the same terminal
+        sys.stdout, sys.stderr = _Signed(sys.stdout), _Signed(sys.stderr)
     try:
         params = load_params()
+        if params.arithmetic == "portable":
+            pin()
+            for reason in check(libraries):
+                print(f"not the digits of other machines: {reason}", file=sys.stderr)
         parser = argparse.ArgumentParser()
         for option, value in zip(options, _of_the_stage(len(options)), strict=True):
             parser.add_argument(f"--{option}", type=int, required=value is None, default=value)
@@ -73,3 +83,24 @@ def _of_the_stage(count: int) -> Sequence[str | None]:
     _, at, values = os.environ.get("DVC_STAGE", "").rpartition("@")
     found = values.split("-")
     return found if at and len(found) == count else [None] * count
+
+
+class _Signed(io.TextIOBase):
+    """A stream on which each line starts with the name of the stage; no terminal for bars."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.name = os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem)
+        self.begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self.begun = re.split(r"[\r\n]", self.begun + text)
+        self.stream.write("".join(f"{self.name} | {line}\n" for line in lines if line.strip()))
+        self.stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return False

@@ -1,53 +1,15 @@
 """Table 3: JointEnergy with spectral normalisation on the first #layers."""
 
-import json
+from _run import FOLDERS, run
 
-import pandas as pd
-from _run import METRICS, MODELS, OUTPUTS, PLOTS, PREPARED, run
-
-from snojoe.data.prepare import read_classes
-from snojoe.evaluation import Experiment, classifier_metrics, depth_grid
-from snojoe.files import write_json, write_text
-from snojoe.paper import TABLE_3, paper_set
 from snojoe.params import Params
-from snojoe.plots import plot_ablation
-from snojoe.tables import (
-    ablation_series,
-    ablation_tree,
-    depths_in_short,
-    id_test_note,
-    table3_markdown,
-)
 
 
 def ablate(params: Params) -> None:
-    experiment = Experiment(MODELS, OUTPUTS, list(params.data.ood), params.seeds)
-    experiment.check_models(params.ablation.sn_layers)
-    grid = depth_grid(experiment, params.ablation.sn_layers)
-    table3 = grid.metrics()
-    depths = dict.fromkeys(table3.sn_layers)
-    quality = pd.concat(classifier_metrics(experiment, d).assign(sn_layers=d) for d in depths)
-    table3 = table3.merge(quality[["sn_layers", "seed", "map"]], on=["sn_layers", "seed"])
-    rows = {row.sn_layers: row for row in grid.id}
-    bootstraps = grid.bootstrap(rows, params.score.resamples)
-    write_text(METRICS / "table3.csv", table3.round(6).to_csv(index=False))
-    write_json(METRICS / "ablation.json", ablation_tree(table3))
+    from snojoe.table3 import write_table3
 
-    report = json.loads((PREPARED / "report.json").read_text(encoding="utf-8"))
-    classes = read_classes(PREPARED)
-    known = {name: paper_set(name, report, classes) for name in params.data.ood}
-    figures = {name: TABLE_3[paper] for name, paper in known.items() if paper}
-    text = table3_markdown(table3, bootstraps, figures) + id_test_note(report)
-    write_text(METRICS / "table3.md", text)
-    print(f"\nFPR95 and val mAP by depth of SN, percent:\n{depths_in_short(table3)}")
-
-    series = ablation_series(table3, bootstraps)
-    plot_ablation(PLOTS / "ablation.png", table3, series)
-    write_text(PLOTS / "ablation.csv", series.round(4).to_csv(index=False))
-    print(
-        f"with AUROC, AUPR and intervals: {METRICS / 'table3.md'}; drawn: {PLOTS / 'ablation.png'}"
-    )
+    write_table3(params, FOLDERS)
 
 
 if __name__ == "__main__":
-    run(ablate)
+    run(ablate, libraries=["numpy", "scipy.linalg"])

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from _run import CHECKPOINTS, RAW, WEIGHTS, run
+from _run import CHECKPOINTS, FOLDERS, run
 
-from snojoe.data.fetch import fetch, fetch_weights
 from snojoe.params import Params
 
 
 def download(params: Params) -> None:
-    for line in fetch(params.data, RAW, CHECKPOINTS / "downloads"):
+    from snojoe.data.fetch import fetch, fetch_weights
+
+    for line in fetch(params.data, FOLDERS.raw, CHECKPOINTS / "downloads"):
         print(line)
     model = params.model
-    print(fetch_weights(model.arch, model.weights, Path(params.data.folder), WEIGHTS))
+    print(fetch_weights(model.arch, model.weights, Path(params.data.folder), FOLDERS.weights))
 
 
 if __name__ == "__main__":
-    run(download)
+    run(download, libraries=["numpy"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _infer import load_models, tuned_noises, write_sets
-from _run import OUTPUTS, PREPARED, run
+from _infer import LIBRARIES, load_models, tuned_noises, write_sets
+from _run import FOLDERS, run
 
 from snojoe.files import atomic_folder, write_json
 from snojoe.params import Params
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 def infer(params: Params, sn_layers: int) -> None:
     models = load_models(params, sn_layers)
-    with atomic_folder(OUTPUTS / f"sn{sn_layers}" / "id") as folder:
-        write_sets(params, models, folder, {name: PREPARED / name for name in ("train", "val")})
+    with atomic_folder(FOLDERS.outputs / f"sn{sn_layers}" / "id") as folder:
+        write_sets(
+            params, models, folder, {name: FOLDERS.prepared / name for name in ("train", "val")}
+        )
         if params.infer.tune:
             tune_all(params, models, folder)
         noises = tuned_noises(params, folder)
-        write_sets(params, models, folder, {"test": PREPARED / "test"}, noises)
+        write_sets(params, models, folder, {"test": FOLDERS.prepared / "test"}, noises)
 
 
 def tune_all(params: Params, models: list[Classifier], folder: Path) -> None:
@@ -30,7 +32,7 @@ def tune_all(params: Params, models: list[Classifier], folder: Path) -> None:
     from snojoe.data.shards import Shards
     from snojoe.tuning import fit_mahalanobis, tune, tuning_images
 
-    images = tuning_images(Shards(PREPARED / "val"))
+    images = tuning_images(Shards(FOLDERS.prepared / "val"))
     for model, seed in zip(models, params.seeds, strict=True):
         detector = fit_mahalanobis(folder / f"seed{seed}")
         tuning = tune(model, detector, images, batch_size=params.infer.batch_size)
@@ -39,4 +41,4 @@ def tune_all(params: Params, models: list[Classifier], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(infer, "sn-layers")
+    run(infer, "sn-layers", libraries=LIBRARIES)

@@ -3,18 +3,19 @@
 from functools import partial
 from pathlib import Path
 
-from _run import PREPARED, RAW, run
+from _run import FOLDERS, run
 
-from snojoe.data.fetch import check, locate
-from snojoe.data.prepare import prepare
 from snojoe.params import Params
 
 
 def preprocess(params: Params) -> None:
+    from snojoe.data.fetch import check, locate
+    from snojoe.data.prepare import prepare
+
     data = params.data
-    check(data, RAW)
-    prepare(data, partial(locate, folder=Path(data.folder), raw=RAW), PREPARED)
+    check(data, FOLDERS.raw)
+    prepare(data, partial(locate, folder=Path(data.folder), raw=FOLDERS.raw), FOLDERS.prepared)
 
 
 if __name__ == "__main__":
-    run(preprocess)
+    run(preprocess, libraries=["numpy"])

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from _run import CHECKPOINTS, MODELS, PREPARED, RANK, WEIGHTS, run
+from _run import CHECKPOINTS, FOLDERS, RANK, run
 
 from snojoe.errors import SnojoeError
 from snojoe.params import Params
@@ -27,21 +27,27 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
     from snojoe.spectral_norm import fold_spectral_norm
     from snojoe.training import fingerprint, train_classifier
 
+    torch.set_num_threads(params.train.threads)
     torch.manual_seed(seed)
     if "CUBLAS_WORKSPACE_CONFIG" in os.environ:  # asks for the same bits on a GPU
         torch.use_deterministic_algorithms(True)
-    classes = read_classes(PREPARED)
+    classes = read_classes(FOLDERS.prepared)
     arch = params.model.arch
-    model = build_classifier(arch, len(classes), weights_file(WEIGHTS))
+    model = build_classifier(arch, len(classes), weights_file(FOLDERS.weights))
     augment = params.train.augment
     transform = TrainTransform(
         params.data.image_size, (augment.scale[0], augment.scale[1]), augment.flip
     )
-    train_set = TrainSet(PREPARED / "train", transform, seed)
-    val = Shards(PREPARED / "val")
+    train_set = TrainSet(FOLDERS.prepared / "train", transform, seed)
+    val = Shards(FOLDERS.prepared / "val")
 
     settings = params.model_dump(include={"model", "spectral_norm", "train"})
-    sources = [Path(__file__), WEIGHTS, PREPARED / "train", PREPARED / "val"]
+    sources = [
+        Path(__file__),
+        FOLDERS.weights,
+        FOLDERS.prepared / "train",
+        FOLDERS.prepared / "val",
+    ]
     checkpoint = CHECKPOINTS / "train" / f"{fingerprint(settings, sn_layers, seed, *sources)}.pt"
     with explained("train.batch_size", params.train.batch_size):
         record = train_classifier(
@@ -71,7 +77,7 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
         **settings,
         **thresholds,
     }
-    with atomic_folder(MODELS / f"sn{sn_layers}" / f"seed{seed}") as folder:
+    with atomic_folder(FOLDERS.models / f"sn{sn_layers}" / f"seed{seed}") as folder:
         save_model(model, folder, config, val_energies)
         write_csv(folder / "history.csv", record.history)
         write_csv(folder / "sigma.csv", record.sigmas)
@@ -80,4 +86,5 @@ def train(params: Params, sn_layers: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    run(train, "sn-layers", "seed", several_processes=True)
+    libraries = ["numpy", "scipy.linalg", "torch"]
+    run(train, "sn-layers", "seed", libraries=libraries, several_processes=True)

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,27 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 def remove_abandoned(path: Path) -> None:
     """Remove the temporaries of ``path`` that a killed process of this machine left."""
     for temporary in path.parent.glob(".*.tmp"):
-        match = _TEMPORARY.fullmatch(temporary.name)
-        if not match or match["name"] != path.name or match["host"] != _host():
-            continue
-        process = int(match["process"])
-        if process == os.getpid() or not is_alive(process):  # numbers come again
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink(missing_ok=True)
+        _remove_if_abandoned(temporary, path.name)
+
+
+def remove_all_abandoned(root: Path, folders: Iterable[str]) -> None:
+    """Remove all temporaries of killed processes in ``root`` itself and anywhere in its folders."""
+    found = [*root.glob(".*.tmp")]
+    found += [path for name in folders for path in (root / name).rglob(".*.tmp")]
+    for temporary in found:
+        _remove_if_abandoned(temporary)
+
+
+def _remove_if_abandoned(temporary: Path, name: str | None = None) -> None:
+    match = _TEMPORARY.fullmatch(temporary.name)
+    if not match or name not in (None, match["name"]) or match["host"] != _host():
+        return
+    process = int(match["process"])
+    if process == os.getpid() or not is_alive(process):  # numbers come again
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

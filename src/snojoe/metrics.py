@@ -176,7 +176,7 @@ def _recall_precision(
     positive: NDArray[np.bool_], score: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Recall and precision at every distinct score, from the highest down."""
-    descending = np.argsort(-score)
+    descending = np.argsort(-score, kind="stable")
     score = score[descending]
     last_of_tie = np.flatnonzero(np.append(score[1:] != score[:-1], True))
     hits = np.cumsum(positive[descending])[last_of_tie]

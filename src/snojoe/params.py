@@ -228,8 +228,9 @@ class Train(_Section):
     trunk_lr_factor: NonNegativeFloat
     schedule: Literal["constant", "one_cycle"]
     freeze_after_epoch: Annotated[int, Field(ge=0)] | None
-    augment: Augment
+    threads: PositiveInt = 1
     workers: Annotated[int, Field(ge=0)]
+    augment: Augment
 
     @model_validator(mode="after")
     def _parts_have_a_variance(self) -> Self:
@@ -243,6 +244,7 @@ class Train(_Section):
 
 class Infer(_Section):
     batch_size: PositiveInt
+    threads: PositiveInt = 1
     tune: bool
 
 
@@ -265,6 +267,7 @@ class Params(_Section):
     """Everything that an experiment depends on."""
 
     sn_layers: Depth
+    arithmetic: Literal["portable", "native"] = "portable"
     seeds: Annotated[list[Seed], Field(min_length=1)]
     ablation: Ablation
     data: Data

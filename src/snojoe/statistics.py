@@ -193,7 +193,7 @@ def holm(p_values: ArrayLike) -> FloatArray:
     Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
     p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values)  # NaN last
+    order = np.argsort(p_values, kind="stable")  # NaN last
     tests = np.count_nonzero(~np.isnan(p_values))
     factors = np.maximum(tests - np.arange(p_values.size), 1)
     adjusted = np.empty_like(p_values)
@@ -227,8 +227,8 @@ class _Ranking:
     """Scores sorted once: the metrics of any resample are then sums over its counts."""
 
     def __init__(self, id_scores: FloatArray, ood_scores: FloatArray) -> None:
-        self.id_order = np.argsort(-id_scores)
-        self.ood_order = np.argsort(-ood_scores)
+        self.id_order = np.argsort(-id_scores, kind="stable")
+        self.ood_order = np.argsort(-ood_scores, kind="stable")
         ranked = id_scores[self.id_order]
         self.last_of_tie = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
         thresholds, ascending = ranked[self.last_of_tie], ood_scores[self.ood_order[::-1]]

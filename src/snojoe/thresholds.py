@@ -49,7 +49,7 @@ def label_thresholds(labels: NDArray[np.integer], probabilities: FloatArray) -> 
 def _f1_threshold(truth: NDArray[np.integer], probability: FloatArray) -> float:
     if not truth.any():
         return float("nan")
-    order = np.argsort(-probability)
+    order = np.argsort(-probability, kind="stable")
     ranked = np.append(probability[order], 0.0)
     accepted = np.arange(1, len(order) + 1)
     f1 = 2 * np.cumsum(truth[order], dtype=np.intp) / (accepted + np.count_nonzero(truth))
