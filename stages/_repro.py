@@ -48,7 +48,8 @@ def main() -> None:
 def places_to_work(jobs: int | None, threads: int) -> list[dict[str, str]]:
     """For each stage at a time, what its environment has more than ours: its GPU, if there are."""
     gpus = visible_gpus()
-    jobs = jobs or len(gpus) or max(1, (os.cpu_count() or 1) // threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jobs = jobs or len(gpus) or max(1, (cores or 1) // threads)
     return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(jobs)]
 
 

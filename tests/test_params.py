@@ -1,8 +1,10 @@
 import copy
+import difflib
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from snojoe.errors import SnojoeError
 from snojoe.params import load_params
@@ -50,6 +52,45 @@ def test_the_default_and_the_papers_parameters_are_valid():
 def test_both_files_have_the_same_keys():
     paper = yaml.safe_load((ROOT / "params" / "paper.yaml").read_text())
     assert list(keys(paper)) == list(keys(DEFAULT))
+
+
+def test_parameters_that_came_later_have_defaults(tmp_path):
+    def older(tree):
+        del tree["arithmetic"], tree["train"]["threads"], tree["infer"]["threads"]
+
+    params = load(tmp_path, older)
+    assert (params.arithmetic, params.train.threads, params.infer.threads) == ("portable", 1, 1)
+
+
+def comments(text):
+    return [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params/paper.yaml"])
+@pytest.mark.parametrize(
+    ("setting", "lines"),
+    [
+        ("sn_layers=8", 1),
+        ("train.freeze_after_epoch=null", 1),
+        ("data.digits.seed=1", 1),
+        ("seeds=[0]", 5),
+        ("ablation.sn_layers=[0,3,4,5]", 4),
+        ("train.augment.scale=[0.5,1.0]", 2),
+    ],
+)
+def test_dvc_changes_a_setting_and_nothing_else(tmp_path, name, setting, lines):
+    path = tmp_path / "params.yaml"
+    before = (ROOT / name).read_text()
+    path.write_text(before)
+    apply_overrides(path, [setting])
+    after = path.read_text()
+    removed = [
+        line
+        for line in difflib.ndiff(before.splitlines(), after.splitlines())
+        if line.startswith("- ")
+    ]
+    assert 1 <= len(removed) <= lines
+    assert comments(after) == comments(before)
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ class Checkout:
         self("git", "add", "--all")
         self("git", "commit", "--quiet", "--message", "start")
 
-    def __call__(self, *command: str, fails: bool = False) -> str:
-        """Run a command here; returns what it printed."""
+    def __call__(self, *command: str, fails: bool = False, **env: str) -> str:
+        """Run a command here, with more variables; returns what it printed."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self._env(),
+            env=self._env() | env,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -222,9 +222,18 @@ def test_the_same_seed_gives_the_same_digits(checkout, tmp_path):
     model = checkout.folder / "models/sn9/seed0/model.safetensors"
     weights = model.read_bytes()
     for stage in ("train@9-0", "infer_id@9", "infer_ood@9", "score", "ablate"):
-        checkout("dvc", "repro", "--force", "--single-item", "--no-run-cache", stage)
+        again = ("dvc", "repro", "--force", "--single-item", "--no-run-cache", stage)
+        checkout(*again, OMP_NUM_THREADS="3", MKL_CBWR="AVX2", PYTHONHASHSEED="1")
     assert model.read_bytes() == weights
     assert {p.name: p.read_bytes() for p in (checkout.folder / "metrics").iterdir()} == before
+
+
+def test_results_of_native_arithmetic_are_kept_apart(checkout):
+    checkout.change({"arithmetic": "native"})
+    status = json.loads(checkout("dvc", "status", "--json"))
+    checkout("git", "checkout", "--quiet", "params.yaml")
+    every = yaml.safe_load((checkout.folder / "dvc.yaml").read_text())["stages"]
+    assert {stage.split("@")[0] for stage in status} == every.keys()
 
 
 @pytest.mark.parametrize(

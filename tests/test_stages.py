@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ def work(params):
         {work}
 
 sys.argv = ["stages/{name}.py"]
-run(work)
+run(work, libraries=())
 """
 
 # In short sleeps: a signal that comes just before a sleep starts does not end it.
@@ -176,7 +177,7 @@ def test_of_several_processes_only_the_first_works(tmp_path):
 
 def test_a_stage_of_the_matrix_reads_its_values_from_its_name(tmp_path):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    code = "from _run import run; run(lambda params, sn_layers, seed: print(sn_layers, seed), {})"
+    code = "from _run import run; run(lambda params, sn_layers, seed: print(sn_layers, seed), {}, libraries=())"
     command = [sys.executable, "-c", code.format('"sn-layers", "seed"')]
 
     def said(*options, **env):
@@ -211,5 +212,16 @@ def test_whole_files_of_dvc_are_left_alone(tmp_path):
 
 
 def mend(folder):
-    command = [sys.executable, ROOT / "stages/_mend.py"]
-    return subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, check=True)
+    command = [sys.executable, "-c", "import _repro; _repro.mend()"]
+    return subprocess.run(
+        command, cwd=folder, env=ENV, text=True, stdout=subprocess.PIPE, check=True
+    )
+
+
+def test_what_a_killed_process_left_is_removed_though_nothing_is_to_be_written(tmp_path):
+    mine, others = f"{socket.gethostname()}.{2**22 + 1}", f"elsewhere.{2**22 + 1}"
+    for folder in ("data", "models/sn9", "."):
+        (tmp_path / folder / f".made.{mine}.tmp").mkdir(parents=True)
+        (tmp_path / folder / f".made.{others}.tmp").mkdir()
+    mend(tmp_path)
+    assert temporaries(tmp_path) == 3 * [f".made.{others}.tmp"]
