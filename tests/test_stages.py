@@ -177,7 +177,10 @@ def test_of_several_processes_only_the_first_works(tmp_path):
 
 def test_a_stage_of_the_matrix_reads_its_values_from_its_name(tmp_path):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    code = "from _run import run; run(lambda params, sn_layers, seed: print(sn_layers, seed), {}, libraries=())"
+    code = (
+        "from _run import run\n"
+        "run(lambda params, sn_layers, seed: print(sn_layers, seed), {}, libraries=())"
+    )
     command = [sys.executable, "-c", code.format('"sn-layers", "seed"')]
 
     def said(*options, **env):
