@@ -26,7 +26,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 DATA = {
-    "snojoe.data.loader": ("TrainSet.__init__", "TrainSet.__getitem__", "TrainSet.__getitems__"),
+    "snojoe.training.loader": (
+        "TrainSet.__init__",
+        "TrainSet.__getitem__",
+        "TrainSet.__getitems__",
+    ),
     "snojoe.data.shards": ("Shards.__init__", "Shards._batch", "Shards.table", "write_shards"),
 }
 

@@ -20,9 +20,9 @@ import torch
 from PIL import Image, ImageFilter
 
 from snojoe.data.images import decode, resize
-from snojoe.decision import Decision
-from snojoe.image_detector import ImageDetector
-from snojoe.models import build_classifier
+from snojoe.detect.image_detector import ImageDetector
+from snojoe.model.classifier import build_classifier
+from snojoe.model.decision import Decision
 
 CLASSES = [f"class{i}" for i in range(20)]
 BATCH = 16

@@ -27,8 +27,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from snojoe.paper import CLASSES
-from snojoe.text import aligned, in_bytes
+from snojoe.results.paper import CLASSES
+from snojoe.support.text import aligned, in_bytes
 
 ROOT = Path(__file__).parents[1]
 DISTINCT = 200  # encoded images; all others are these with another comment

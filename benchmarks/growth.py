@@ -22,16 +22,16 @@ from timing import machine, print_table
 
 from snojoe.data.digits import write_digits
 from snojoe.data.fetch import locate
-from snojoe.data.loader import TrainSet, TrainTransform
 from snojoe.data.prepare import prepare
 from snojoe.data.shards import Shards
 from snojoe.detectors import PAPER_DETECTORS, fit_detector
-from snojoe.inference import write_outputs
-from snojoe.metrics import aupr, auroc, fpr_at_tpr
-from snojoe.models import build_classifier
-from snojoe.outputs import LinearHead, load_outputs
+from snojoe.detectors.outputs import LinearHead, load_outputs
+from snojoe.inference.passes import write_outputs
+from snojoe.measures.metrics import aupr, auroc, fpr_at_tpr
+from snojoe.model.classifier import build_classifier
 from snojoe.params import load_params
-from snojoe.training import train_classifier
+from snojoe.training.loader import TrainSet, TrainTransform
+from snojoe.training.loop import train_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = (1, 4, 16)

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from timing import machine, print_table, ratio, take_turns
 
-from snojoe.data.loader import normalise
 from snojoe.data.shards import Row, Shards, write_shards
-from snojoe.inference import write_outputs
-from snojoe.models import build_classifier
-from snojoe.perturbation import Noise, odin_loss
-from snojoe.prediction import default_device
+from snojoe.inference.passes import write_outputs
+from snojoe.inference.perturbation import Noise, odin_loss
+from snojoe.model.classifier import build_classifier
+from snojoe.model.pixels import default_device, normalise
 
 EPS, BATCH, CLASSES = 0.001, 32, 20
 

@@ -23,10 +23,12 @@ from timing import machine, print_table, ratio, take_turns
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from snojoe.data import loader
-from snojoe.data.images import MEAN, STD, is_image, resize
-from snojoe.data.loader import TrainSet, TrainTransform, normalise, train_loader
+from snojoe.data.images import is_image, resize
 from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.model.pixels import normalise
+from snojoe.model.preprocessing import MEAN, STD
+from snojoe.training import loader
+from snojoe.training.loader import TrainSet, TrainTransform, train_loader
 
 SIZE, BATCH, SCALE = 256, 32, (0.5, 2.0)
 VOC2012_TRAIN = 5717

@@ -19,7 +19,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from snojoe.detectors import PAPER_DETECTORS, Mahalanobis
-from snojoe.statistics import bootstrap_metrics
+from snojoe.measures.statistics import bootstrap_metrics
 
 K, FEATURES = 20, 2048
 TRAIN, VAL, TEST = 5_717, 5_823, 10_991

@@ -20,7 +20,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils import parametrizations
 
-from snojoe.models import build_classifier
+from snojoe.model.classifier import build_classifier
 from snojoe.spectral_norm import apply_spectral_norm, fold_spectral_norm, normalized_weights
 
 SN_LAYERS = 9

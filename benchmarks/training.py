@@ -22,10 +22,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.data.digits import write_digits
 from snojoe.data.images import is_image
-from snojoe.data.loader import TrainSet, TrainTransform, normalise, train_loader
 from snojoe.data.shards import Row, write_shards
-from snojoe.models import build_classifier
+from snojoe.model.classifier import build_classifier
+from snojoe.model.pixels import normalise
 from snojoe.spectral_norm import apply_spectral_norm
+from snojoe.training.loader import TrainSet, TrainTransform, train_loader
 
 CLASSES, SN_LAYERS = 20, 9
 

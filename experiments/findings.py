@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from snojoe.architectures import layer_names
+from snojoe.model.architectures import layer_names
 from snojoe.params import load_params
 
 BOUNDS = {

@@ -19,10 +19,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
-from snojoe.files import atomic_file
-from snojoe.plots import BLUE, STYLE, VERMILLION
-from snojoe.statistics import holm, paired_t_test
-from snojoe.tables import markdown, mean_and_std
+from snojoe.measures.statistics import holm, paired_t_test
+from snojoe.results.plots import BLUE, STYLE, VERMILLION
+from snojoe.results.tables import markdown, mean_and_std
+from snojoe.support.files import atomic_file
 
 METRICS = {"fpr95": "FPR95", "auroc": "AUROC"}
 BOUNDS = {"none": "none", "hard": "hard", "soft3": "soft 3"}

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from snojoe.errors import SnojoeError
-from snojoe.files import is_alive
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import is_alive
 
 _SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")
 

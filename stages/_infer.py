@@ -11,8 +11,8 @@ from _run import FOLDERS
 from snojoe.params import Params
 
 if TYPE_CHECKING:
-    from snojoe.models import Classifier
-    from snojoe.perturbation import Noise
+    from snojoe.inference.perturbation import Noise
+    from snojoe.model.classifier import Classifier
 
 LIBRARIES = ["numpy", "scipy.linalg", "torch"]
 
@@ -24,7 +24,7 @@ def load_models(params: Params, sn_layers: int) -> list[Classifier]:
     """The models of a depth, in the order of the seeds."""
     import torch
 
-    from snojoe.models import load_model
+    from snojoe.model.classifier import load_model
 
     torch.set_num_threads(params.infer.threads)
     return [
@@ -41,8 +41,8 @@ def write_sets(
 ) -> None:
     """What the models say of the images, with each model's noises too: ``folder/seed<S>/<set>``."""
     from snojoe.data.shards import Shards
-    from snojoe.failures import explained
-    from snojoe.inference import write_outputs
+    from snojoe.inference.passes import write_outputs
+    from snojoe.support.failures import explained
 
     batch_size = params.infer.batch_size
     for name, path in sets.items():
@@ -60,6 +60,6 @@ def tuned_noises(params: Params, folder: Path) -> list[dict[str, Noise]]:
     """
     if not params.infer.tune:
         return [{} for _ in params.seeds]
-    from snojoe.tuning import chosen_noises
+    from snojoe.inference.tuning import chosen_noises
 
     return [chosen_noises(folder / f"seed{seed}") for seed in params.seeds]

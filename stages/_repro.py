@@ -21,9 +21,9 @@ from typing import Any
 
 import yaml
 
-from snojoe.errors import SnojoeError
-from snojoe.files import remove_all_abandoned
 from snojoe.params import load_params
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import remove_all_abandoned
 
 PATIENCE_S = 2.0  # that a living DVC may need to write its file
 DVC = ("dvc", "--wait-for-lock", "repro", "--quiet")

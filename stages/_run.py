@@ -14,10 +14,10 @@ from typing import TextIO
 
 from _alone import alone
 
-from snojoe.arithmetic import check, pin
-from snojoe.errors import SnojoeError
 from snojoe.experiment import Folders
 from snojoe.params import load_params
+from snojoe.support.arithmetic import check, pin
+from snojoe.support.errors import SnojoeError
 
 # OpenMP's threads otherwise spin while they wait for one another: on a machine whose cores are
 # shared, a training step was seen to take 26 times as long. Read when torch is first imported.

@@ -6,7 +6,7 @@ from snojoe.params import Params
 
 
 def ablate(params: Params) -> None:
-    from snojoe.table3 import write_table3
+    from snojoe.results.table3 import write_table3
 
     write_table3(params, FOLDERS)
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from _infer import LIBRARIES, load_models, tuned_noises, write_sets
 from _run import FOLDERS, run
 
-from snojoe.files import atomic_folder, write_json
 from snojoe.params import Params
+from snojoe.support.files import atomic_folder, write_json
 
 if TYPE_CHECKING:
-    from snojoe.models import Classifier
+    from snojoe.model.classifier import Classifier
 
 
 def infer(params: Params, sn_layers: int) -> None:
@@ -30,7 +30,7 @@ def infer(params: Params, sn_layers: int) -> None:
 def tune_all(params: Params, models: list[Classifier], folder: Path) -> None:
     """Choose the noise of ODIN and Mahalanobis for each model, without any OOD image."""
     from snojoe.data.shards import Shards
-    from snojoe.tuning import fit_mahalanobis, tune, tuning_images
+    from snojoe.inference.tuning import fit_mahalanobis, tune, tuning_images
 
     images = tuning_images(Shards(FOLDERS.prepared / "val"))
     for model, seed in zip(models, params.seeds, strict=True):

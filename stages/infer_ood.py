@@ -3,8 +3,8 @@
 from _infer import LIBRARIES, load_models, tuned_noises, write_sets
 from _run import FOLDERS, run
 
-from snojoe.files import atomic_folder
 from snojoe.params import Params
+from snojoe.support.files import atomic_folder
 
 
 def infer(params: Params, sn_layers: int) -> None:

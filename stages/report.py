@@ -4,15 +4,15 @@ from pathlib import Path
 
 from _run import FOLDERS, run
 
-from snojoe.files import write_text
 from snojoe.params import Params
+from snojoe.support.files import write_text
 
 REPORT = Path("report.html")
 
 
 def report(params: Params) -> None:
-    from snojoe.evaluation import Experiment
-    from snojoe.report import read_report, render
+    from snojoe.results.grids import Experiment
+    from snojoe.results.report import read_report, render
 
     experiment = Experiment(FOLDERS.models, FOLDERS.outputs, list(params.data.ood), params.seeds)
     page = render(read_report(params, experiment, FOLDERS.metrics, FOLDERS.plots, FOLDERS.prepared))

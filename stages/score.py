@@ -6,7 +6,7 @@ from snojoe.params import Params
 
 
 def score(params: Params) -> None:
-    from snojoe.table2 import write_table2
+    from snojoe.results.table2 import write_table2
 
     write_table2(params, FOLDERS)
 

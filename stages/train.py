@@ -5,27 +5,27 @@ from pathlib import Path
 
 from _run import CHECKPOINTS, FOLDERS, RANK, run
 
-from snojoe.errors import SnojoeError
 from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
 
 
 def train(params: Params, sn_layers: int, seed: int) -> None:
     import torch
 
-    from snojoe.batch_norm import fold_spectral_batch_norm
-    from snojoe.checkpoint import remove_checkpoint
     from snojoe.data.fetch import weights_file
-    from snojoe.data.images import preprocessing
-    from snojoe.data.loader import TrainSet, TrainTransform
     from snojoe.data.prepare import read_classes
     from snojoe.data.shards import Shards
-    from snojoe.decision import fit_decision
-    from snojoe.failures import explained
-    from snojoe.files import atomic_folder, write_csv, write_sums
-    from snojoe.models import build_classifier, save_model
-    from snojoe.prediction import predict_logits
+    from snojoe.model.classifier import build_classifier, save_model
+    from snojoe.model.decision import fit_decision
+    from snojoe.model.preprocessing import preprocessing
     from snojoe.spectral_norm import fold_spectral_norm
-    from snojoe.training import fingerprint, train_classifier
+    from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
+    from snojoe.support.failures import explained
+    from snojoe.support.files import atomic_folder, write_csv, write_sums
+    from snojoe.training.checkpoint import remove_checkpoint
+    from snojoe.training.loader import TrainSet, TrainTransform
+    from snojoe.training.loop import fingerprint, train_classifier
+    from snojoe.training.validation import predict_logits
 
     torch.set_num_threads(params.train.threads)
     torch.manual_seed(seed)

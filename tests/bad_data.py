@@ -27,18 +27,18 @@ import yaml
 from conftest import write_tar
 from PIL import Image
 
-from snojoe.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.data import shards as shard_files
 from snojoe.data.digits import write_digits
 from snojoe.data.fetch import check
-from snojoe.data.loader import TrainSet, TrainTransform
 from snojoe.data.prepare import prepare
 from snojoe.data.shards import Row, Shards, write_shards
-from snojoe.errors import SnojoeError
-from snojoe.files import SUMS, sha256, write_sums
-from snojoe.models import build_classifier, load_model, save_model
-from snojoe.outputs import load_head
+from snojoe.detectors.outputs import load_head
+from snojoe.model.classifier import build_classifier, load_model, save_model
 from snojoe.params import Data, load_params
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import SUMS, sha256, write_sums
+from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
+from snojoe.training.loader import TrainSet, TrainTransform
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ["zero", "one", "two", "three", "four", "five", "six"]

@@ -80,9 +80,9 @@ def model_folder(folder: Path, seed: int = 0) -> Path:
     """An untrained model of 16 x 16 images in three classes, as the train stage writes one."""
     import torch
 
-    from snojoe.data.images import preprocessing
-    from snojoe.decision import fit_decision
-    from snojoe.models import build_classifier, save_model
+    from snojoe.model.classifier import build_classifier, save_model
+    from snojoe.model.decision import fit_decision
+    from snojoe.model.preprocessing import preprocessing
 
     torch.manual_seed(seed)
     classes = ["cat", "dog", "cow"]

@@ -57,7 +57,7 @@ def images(tmp_path, monkeypatch):
 def test_the_exit_status_of_detect_says_whether_all_are_in_distribution(
     images, capsys, monkeypatch, tau
 ):
-    monkeypatch.setattr("snojoe.decision.acceptance_threshold", lambda energies, accept: tau)
+    monkeypatch.setattr("snojoe.model.decision.acceptance_threshold", lambda energies, accept: tau)
     assert main(["detect", "images", "--model", "model"]) == (0 if tau < 0 else 1)
     captured = capsys.readouterr()
     assert captured.out.splitlines()[1].startswith("images/0.jpg  " + ("in" if tau < 0 else "OUT"))

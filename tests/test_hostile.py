@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from snojoe.checkpoint import read_checkpoint
 from snojoe.data import archives
 from snojoe.data.archives import Archive
 from snojoe.data.images import ImageError, decode
 from snojoe.data.labelled import LabelledImages
 from snojoe.data.prepare import prepare, read_classes
 from snojoe.data.shards import Shards
-from snojoe.errors import SnojoeError
-from snojoe.files import write_sums
-from snojoe.models import build_classifier, load_model
+from snojoe.model.classifier import build_classifier, load_model
 from snojoe.params import Data, load_params
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import write_sums
+from snojoe.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 IMAGES = {"a": [("dog", False)], "b": [("dog", False)], "c": [("dog", False)]}

@@ -11,7 +11,7 @@ import sys
 def loaded(*libraries):
     return [name for name in libraries if name in sys.modules]
 
-import snojoe.cli, snojoe.energy, snojoe.files
+import snojoe.cli, snojoe.model.energy, snojoe.support.files
 import download, preprocess, train, infer_id, infer_ood
 assert not loaded("torch", "torchvision", "sklearn", "scipy", "pandas", "matplotlib"), "light"
 import score, ablate

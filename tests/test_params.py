@@ -6,8 +6,8 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from snojoe.errors import SnojoeError
 from snojoe.params import load_params
+from snojoe.support.errors import SnojoeError
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -18,7 +18,7 @@ STAGE = """
 import sys, time
 from pathlib import Path
 from _run import run
-from snojoe.files import atomic_file
+from snojoe.support.files import atomic_file
 
 def work(params):
     with atomic_file(Path("out")) as temporary:
@@ -158,7 +158,10 @@ def test_a_stage_whose_dvc_is_gone_before_it_starts_does_nothing(tmp_path):
             "error: out: cannot be written: Read",
         ),
         (f"raise OSError({errno.EIO}, 'Input/output error')", "Input/output error"),
-        ("from snojoe.errors import SnojoeError; raise SnojoeError('a: wrong')", "error: a: wrong"),
+        (
+            "from snojoe.support.errors import SnojoeError; raise SnojoeError('a: wrong')",
+            "error: a: wrong",
+        ),
     ],
 )
 def test_a_failing_disk_is_one_line(tmp_path, failure, message):

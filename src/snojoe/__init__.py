@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snojoe.image_detector import load_detector
+    from snojoe.detect.image_detector import load_detector
 
 __all__ = ["load_detector"]
 __version__ = "0.1.0"
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Importing torch takes seconds: only who asks for the detector waits for it."""
     if name in __all__:
-        from snojoe import image_detector
+        from snojoe.detect import image_detector
 
         return getattr(image_detector, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

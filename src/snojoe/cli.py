@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from snojoe.architectures import TRUNKS, layer_names
-from snojoe.errors import SnojoeError
-from snojoe.text import in_bytes
+from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.support.errors import SnojoeError
+from snojoe.support.text import in_bytes
 
 MODEL_HELP = (
     "model directory (default: every seed of models/sn<L>, L being the sn_layers of params.yaml); "
@@ -119,9 +119,9 @@ def detect(options: argparse.Namespace) -> int:
     """Print detections; returns 0 (all in-distribution), 1 (not all) or 2 (not all readable)."""
     folders = _model_folders(options.model)
     _quiet_libraries()
-    from snojoe.detection_formats import FORMATS, OOD, UNREADABLE, Results, outcome
-    from snojoe.image_detector import load_detector
-    from snojoe.image_files import image_files
+    from snojoe.detect.formats import FORMATS, OOD, UNREADABLE, Results, outcome
+    from snojoe.detect.image_detector import load_detector
+    from snojoe.detect.image_files import image_files
 
     # Names that are not UTF-8 go out as the bytes that came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
@@ -148,7 +148,7 @@ def export(options: argparse.Namespace) -> None:
     """Write an ONNX file and say how far it is from PyTorch."""
     folder = _model_folders([options.model] if options.model else None)[0]
     _quiet_libraries()
-    from snojoe.export import export_onnx
+    from snojoe.detect.export import export_onnx
 
     difference = export_onnx(folder, options.onnx, options.accept)
     size = in_bytes(options.onnx.stat().st_size)
@@ -157,7 +157,7 @@ def export(options: argparse.Namespace) -> None:
 
 def print_layers(arch: str) -> None:
     """Print the counted layers of an architecture."""
-    from snojoe.models import build_classifier
+    from snojoe.model.classifier import build_classifier
     from snojoe.spectral_norm import normalized_weights
 
     model = build_classifier(arch, num_classes=20)

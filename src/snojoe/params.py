@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from snojoe.architectures import TRUNKS, layer_names
-from snojoe.errors import SnojoeError
+from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.support.errors import SnojoeError
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -4,7 +4,7 @@ import pytest
 from conftest import write_folder, write_tar
 
 from snojoe.data.archives import Archive
-from snojoe.errors import SnojoeError
+from snojoe.support.errors import SnojoeError
 
 FILES = {"b/two.txt": b"two", "a/one.txt": b"one", "b/empty": b""}
 

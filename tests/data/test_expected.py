@@ -7,7 +7,7 @@ from test_prepare import IMAGES, LISTS, data, run
 from snojoe.data.archives import Archive
 from snojoe.data.expected import identical
 from snojoe.data.labelled import Example
-from snojoe.errors import SnojoeError
+from snojoe.support.errors import SnojoeError
 
 
 def test_what_was_expected_passes(tmp_path):

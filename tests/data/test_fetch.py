@@ -18,8 +18,8 @@ from snojoe.data.fetch import (
     partial_download,
     weights_file,
 )
-from snojoe.errors import SnojoeError
 from snojoe.params import Data, Source
+from snojoe.support.errors import SnojoeError
 
 
 def checksum(path):

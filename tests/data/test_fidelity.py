@@ -12,9 +12,9 @@ from test_prepare import data
 from torchvision import transforms
 
 from snojoe.data.archives import Archive
-from snojoe.data.loader import TrainSet, TrainTransform
 from snojoe.data.prepare import prepare
 from snojoe.data.shards import Shards
+from snojoe.training.loader import TrainSet, TrainTransform
 
 ORIGINALS = Path(__file__).parents[3] / "shared" / "realdata" / "originals.tar"
 SCALE, SIZE = (0.5, 2.0), 256

@@ -8,9 +8,9 @@ from torchvision import transforms
 from snojoe.data.images import decode
 from snojoe.data.prepare import prepare
 from snojoe.data.shards import ROWS_PER_GROUP, ROWS_PER_SHARD, Row, Shards, write_shards
-from snojoe.errors import SnojoeError
-from snojoe.files import write_sums
 from snojoe.params import Data
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import write_sums
 
 IMAGES = {
     "a": [("dog", False), ("person", True)],

@@ -4,7 +4,7 @@ from conftest import annotation, voc_files, write_folder, write_tar
 
 from snojoe.data.archives import Archive
 from snojoe.data.labelled import LabelledImages
-from snojoe.errors import SnojoeError
+from snojoe.support.errors import SnojoeError
 
 IMAGES = {
     "a": [("dog", False), ("person", True)],

@@ -23,7 +23,7 @@ from snojoe.detectors import (
     RelativeMahalanobis,
     fit_detector,
 )
-from snojoe.metrics import threshold_at_tpr
+from snojoe.measures.metrics import threshold_at_tpr
 
 ARRAY_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, ArrayDetector)]
 OUTPUTS_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, OutputsDetector)]

@@ -107,7 +107,7 @@ def results(folder):
 def prepared_checkout(folder):
     checkout = Checkout(folder)
     checkout.change(SMALL)
-    training = folder / "src/snojoe/training.py"  # a checkpoint after each epoch
+    training = folder / "src/snojoe/training/loop.py"  # a checkpoint after each epoch
     text = training.read_text()
     assert "CHECKPOINT_EVERY_S = 15.0" in text
     training.write_text(text.replace("CHECKPOINT_EVERY_S = 15.0", "CHECKPOINT_EVERY_S = 0.0"))

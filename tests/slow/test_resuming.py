@@ -28,7 +28,7 @@ EDITS = {
     "train.lr": lambda checkout: checkout.change({"train": {"lr": 0.001}}),
     "train.epochs": lambda checkout: checkout.change({"train": {"epochs": 13}}),
     "spectral_norm": lambda checkout: checkout.change({"spectral_norm": {"bound": "soft"}}),
-    "the loop": replace("src/snojoe/training.py", "betas=(0.9, 0.999)", "betas=(0.8, 0.999)"),
+    "the loop": replace("src/snojoe/training/loop.py", "betas=(0.9, 0.999)", "betas=(0.8, 0.999)"),
     "the normalisation": replace("src/snojoe/data/images.py", "0.485", "0.5"),
     "the stage": replace("stages/train.py", "manual_seed(seed)", "manual_seed(seed + 1)"),
     "the data": lambda checkout: (

@@ -67,7 +67,7 @@ def test_two_processes_train_to_the_loss_curve_of_one(checkout):
         path.write_text(text.replace(".float()", ".double()"))
     stage = checkout.folder / "stages/train.py"
     text = stage.read_text()
-    start = "    from snojoe.batch_norm import"
+    start = "    from snojoe.spectral_norm.batch_norm import"
     assert start in text
     first = "    import torch\n    torch.set_default_dtype(torch.float64)\n"
     stage.write_text(text.replace(start, first + start))

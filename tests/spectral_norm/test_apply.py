@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from snojoe.models import build_classifier
+from snojoe.model.classifier import build_classifier
 from snojoe.spectral_norm import (
     SpectralNorm,
     apply_spectral_norm,

@@ -4,9 +4,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from snojoe.errors import SnojoeError
 from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm, register
 from snojoe.spectral_norm.parametrization import normalization_of, raw_weight
+from snojoe.support.errors import SnojoeError
 
 
 def error(module):

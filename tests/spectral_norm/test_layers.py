@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torchvision import models as zoo
 
-from snojoe.models import build_classifier
+from snojoe.model.classifier import build_classifier
 from snojoe.spectral_norm import apply_spectral_norm, layer_indices, normalized_weights
 
 

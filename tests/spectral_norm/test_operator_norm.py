@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from snojoe.models import build_classifier
+from snojoe.model.classifier import build_classifier
 from snojoe.spectral_norm import convolution_shapes, register, spectral_norms
 from snojoe.spectral_norm.parametrization import normalization_of
 

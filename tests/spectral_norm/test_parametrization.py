@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from snojoe.models import build_classifier
+from snojoe.model.classifier import build_classifier
 from snojoe.spectral_norm import (
     SpectralNorm,
     apply_spectral_norm,

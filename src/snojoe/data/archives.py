@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from snojoe.errors import SnojoeError
-from snojoe.files import atomic_file
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import atomic_file
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 

@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from snojoe.progress import progress
+from snojoe.support.progress import progress
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six")
 NOVEL_CLASSES = ("seven", "eight", "nine")

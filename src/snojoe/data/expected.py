@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from snojoe.data.labelled import Example
-from snojoe.errors import SnojoeError
 from snojoe.params import Data, Expected
-from snojoe.text import aligned
+from snojoe.support.errors import SnojoeError
+from snojoe.support.text import aligned
 
 
 class Difference(NamedTuple):

@@ -8,11 +8,11 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snojoe.errors import SnojoeError
-from snojoe.files import atomic_folder, scratch_folder, sha256, write_json
 from snojoe.params import Data, Source
-from snojoe.progress import progress
-from snojoe.text import in_bytes
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import atomic_folder, scratch_folder, sha256, write_json
+from snojoe.support.progress import progress
+from snojoe.support.text import in_bytes
 
 CHECKSUMS = "checksums.json"
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")

@@ -9,16 +9,11 @@ import contextlib
 import io
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from snojoe.errors import SnojoeError
-
-# Statistics of ImageNet, which every torchvision backbone expects.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from snojoe.support.errors import SnojoeError
 
 # Of the suffixes below. PIL knows more, and starts Ghostscript for some of them.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -87,16 +82,6 @@ def _rgb(image: Image.Image) -> Image.Image:
 def resize(image: Image.Image, size: int) -> np.ndarray:
     """RGB image to (size, size, 3) uint8, exactly ``torchvision.transforms.Resize((s, s))``."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def preprocessing(image_size: int) -> dict[str, Any]:
-    """What is done to an image before the network sees it, for the config of a model."""
-    return {
-        "image_size": image_size,
-        "resize": "bilinear, antialiased, aspect not kept",
-        "mean": list(MEAN),
-        "std": list(STD),
-    }
 
 
 def is_image(name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from snojoe.data.archives import stem
 from snojoe.data.fetch import WEIGHTS_SUFFIXES, locate, partial_download
 from snojoe.params import Data, Params, Source
-from snojoe.text import aligned, in_bytes
+from snojoe.support.text import aligned, in_bytes
 
 
 class Item(NamedTuple):

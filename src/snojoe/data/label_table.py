@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from snojoe.data.archives import Archive, stem
-from snojoe.errors import SnojoeError
+from snojoe.support.errors import SnojoeError
 
 NAME = "labels.csv"
 COLUMNS = ("file", "labels", "split")

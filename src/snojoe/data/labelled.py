@@ -10,7 +10,7 @@ import numpy as np
 from snojoe.data.archives import Archive
 from snojoe.data.label_table import LabelTable, find_tables
 from snojoe.data.voc import VOCDevkit
-from snojoe.errors import SnojoeError
+from snojoe.support.errors import SnojoeError
 
 Source: TypeAlias = VOCDevkit | LabelTable
 

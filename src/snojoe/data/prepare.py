@@ -19,11 +19,11 @@ from snojoe.data.expected import check, describe
 from snojoe.data.images import ImageError, decode, is_image, resize
 from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.shards import Content, Row, write_shards
-from snojoe.errors import SnojoeError
-from snojoe.files import atomic_folder, scratch_folder, write_json
 from snojoe.params import Data
-from snojoe.progress import progress
-from snojoe.threads import parallel
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import atomic_folder, scratch_folder, write_json
+from snojoe.support.progress import progress
+from snojoe.support.threads import parallel
 
 
 def prepare(

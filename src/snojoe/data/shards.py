@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from snojoe.data.images import ImageError, decode, resize
-from snojoe.errors import SnojoeError
-from snojoe.files import SUMS, check_sums, write_sums
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import SUMS, check_sums, write_sums
 
 ROWS_PER_SHARD = 1024
 ROWS_PER_GROUP = 64

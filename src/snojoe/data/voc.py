@@ -15,8 +15,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from snojoe.data.archives import Archive
-from snojoe.errors import SnojoeError
-from snojoe.text import first_line
+from snojoe.support.errors import SnojoeError
+from snojoe.support.text import first_line
 
 _LIST = re.compile(r"^(?:.*/)?(?P<set>[^/]+)/ImageSets/Main/(?P<list>[^/]+)\.txt$")
 

@@ -20,6 +20,7 @@ from snojoe.detectors.max_logit import MaxLogit
 from snojoe.detectors.msp import MSP
 from snojoe.detectors.nn_guide import NNGuide
 from snojoe.detectors.odin import ODIN
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
 from snojoe.detectors.react import ReAct
 from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
 from snojoe.detectors.residual import Residual
@@ -28,7 +29,6 @@ from snojoe.detectors.sum_logit import SumLogit
 from snojoe.detectors.sum_prob import SumProb
 from snojoe.detectors.top_k_energy import TopKEnergy
 from snojoe.detectors.vim import ViM
-from snojoe.outputs import LinearHead, ModelOutputs
 
 PAPER_DETECTORS: tuple[type[Detector], ...] = (
     MaxLogit,

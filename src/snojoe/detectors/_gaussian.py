@@ -8,7 +8,7 @@ from scipy.linalg import lapack, solve_triangular
 from sklearn.utils import check_array, check_consistent_length, gen_batches
 from threadpoolctl import threadpool_limits
 
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 _ROWS = 4096
 

@@ -17,9 +17,9 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from snojoe.metrics import FloatArray
-from snojoe.outputs import LinearHead, ModelOutputs
-from snojoe.thresholds import acceptance_threshold
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.measures.metrics import FloatArray
+from snojoe.measures.thresholds import acceptance_threshold
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn is untyped

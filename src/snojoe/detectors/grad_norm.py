@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import expit
 
 from snojoe.detectors.base import OutputsDetector
-from snojoe.metrics import FloatArray
-from snojoe.outputs import ModelOutputs
+from snojoe.detectors.outputs import ModelOutputs
+from snojoe.measures.metrics import FloatArray
 
 
 class GradNorm(OutputsDetector):

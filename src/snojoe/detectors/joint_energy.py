@@ -5,8 +5,8 @@ On a network trained with spectral normalisation this is SNoJoE.
 """
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.energy import joint_energy
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.energy import joint_energy
 
 
 class JointEnergy(ArrayDetector):

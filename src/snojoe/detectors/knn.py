@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class KNN(ArrayDetector):

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.neighbors import LocalOutlierFactor
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class LOF(ArrayDetector):

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from snojoe.detectors._gaussian import TiedGaussians, label_matrix
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class Mahalanobis(ArrayDetector):

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.preprocessing import normalize
 
 from snojoe.detectors.mahalanobis import Mahalanobis
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class MahalanobisPP(Mahalanobis):

@@ -4,7 +4,7 @@ Hendrycks et al., "Scaling out-of-distribution detection for real-world settings
 """
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class MaxLogit(ArrayDetector):

@@ -8,7 +8,7 @@ network has K sigmoids.
 import numpy as np
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class MSP(ArrayDetector):

@@ -9,9 +9,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from snojoe.detectors.base import OutputsDetector
-from snojoe.energy import joint_energy
-from snojoe.metrics import FloatArray
-from snojoe.outputs import LinearHead, ModelOutputs
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.energy import joint_energy
 
 
 class NNGuide(OutputsDetector):

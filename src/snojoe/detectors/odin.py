@@ -7,7 +7,7 @@ ICLR 2018, in the multi-label form of Wang et al. 2021. This class sees the logi
 from numpy.typing import ArrayLike
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class ODIN(ArrayDetector):

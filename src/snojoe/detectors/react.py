@@ -7,9 +7,9 @@ the joint energy in the place of logsumexp.
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
-from snojoe.energy import joint_energy
-from snojoe.metrics import FloatArray
-from snojoe.outputs import LinearHead, ModelOutputs
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.energy import joint_energy
 
 
 class ReAct(OutputsDetector):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from snojoe.detectors._gaussian import TiedGaussians
 from snojoe.detectors.mahalanobis import Mahalanobis
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class RelativeMahalanobis(Mahalanobis):

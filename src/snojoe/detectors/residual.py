@@ -7,8 +7,8 @@ minor directions of the train features around the origin o = -pinv(W) b, where a
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
-from snojoe.metrics import FloatArray
-from snojoe.outputs import LinearHead, ModelOutputs
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.measures.metrics import FloatArray
 
 
 class Residual(OutputsDetector):

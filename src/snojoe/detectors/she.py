@@ -6,8 +6,8 @@ carries with f_k >= 0.
 """
 
 from snojoe.detectors.base import OutputsDetector
-from snojoe.metrics import FloatArray
-from snojoe.outputs import LinearHead, ModelOutputs
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.measures.metrics import FloatArray
 
 
 class SHE(OutputsDetector):

@@ -5,7 +5,7 @@ NeurIPS 2021.
 """
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class SumLogit(ArrayDetector):

@@ -7,7 +7,7 @@ NeurIPS 2021.
 from scipy.special import expit
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
 
 
 class SumProb(ArrayDetector):

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from snojoe.detectors.base import ArrayDetector
-from snojoe.energy import joint_energy
-from snojoe.metrics import FloatArray
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.energy import joint_energy
 
 
 class TopKEnergy(ArrayDetector):

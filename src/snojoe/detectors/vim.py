@@ -4,10 +4,10 @@ Wang et al., "ViM: out-of-distribution with virtual-logit matching", CVPR 2022, 
 energy in the place of logsumexp. alpha makes the means of both terms equal on the train split.
 """
 
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
 from snojoe.detectors.residual import Residual
-from snojoe.energy import joint_energy
-from snojoe.metrics import FloatArray
-from snojoe.outputs import LinearHead, ModelOutputs
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.energy import joint_energy
 
 
 class ViM(Residual):

@@ -13,7 +13,7 @@ from snojoe.spectral_norm.apply import (
     register,
 )
 from snojoe.spectral_norm.layers import counted_layers, layer_indices, normalized_weights
-from snojoe.spectral_norm.report import WeightSigma, spectral_norms
+from snojoe.spectral_norm.measure import WeightSigma, spectral_norms
 from snojoe.spectral_norm.shapes import convolution_shapes
 
 __all__ = [

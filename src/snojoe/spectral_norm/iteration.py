@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snojoe.errors import SnojoeError
 from snojoe.spectral_norm.parametrization import NormalizedWeight
+from snojoe.support.errors import SnojoeError
 
 Member = tuple[NormalizedWeight, Tensor]  # parametrisation, which is updated, and raw weight
 

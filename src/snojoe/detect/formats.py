@@ -1,0 +1,113 @@
+"""Detections as a table for people, or as CSV or JSON for programs; each is written as it comes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, TextIO
+
+from snojoe.data.images import ImageError
+from snojoe.model.decision import Decision, Detection
+
+Results = Iterator[tuple[str, Detection | ImageError]]
+
+OOD = "out-of-distribution"
+UNREADABLE = "not readable"
+
+_ROWS_AT_A_TIME = 16
+_SHARES = 3
+
+
+def write_table(results: Results, decision: Decision, out: TextIO) -> None:
+    """Aligned columns; the three labels that contribute most say why."""
+    widths = [0, 0, 0, 0]
+    rows: list[Sequence[str]] = [("image", "decision", "energy", "labels", "energy from")]
+    while True:
+        rows += [_cells(name, result) for name, result in islice(results, _ROWS_AT_A_TIME)]
+        if not rows:
+            return
+        for row in rows:
+            aligned = row[:-1]
+            widths[: len(aligned)] = map(max, widths, map(len, aligned))
+        for row in rows:
+            padded = map(str.ljust, row[:-1], widths)
+            print("  ".join([*padded, row[-1]]), file=out)
+        out.flush()
+        rows = []
+
+
+def write_csv(results: Results, decision: Decision, out: TextIO) -> None:
+    """One row per image, one column per label for its probability and its share of the energy."""
+    shared = ["image", "error", "in_distribution", "energy", "energy_std", "tau", "labels"]
+    by_label = [f"{what}({name})" for what in ("p", "share") for name in decision.classes]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(shared + by_label)
+    for name, result in results:
+        record = _record(name, result, decision)
+        cells = [record.get(column) for column in shared]
+        if isinstance(result, Detection):
+            cells[2] = str(result.in_distribution).lower()
+            cells[-1] = ";".join(result.labels)
+            cells += [*record["probabilities"].values(), *record["contributions"].values()]
+        writer.writerow(cells)
+
+
+def write_jsonl(results: Results, decision: Decision, out: TextIO) -> None:
+    """One JSON object per line."""
+    for name, result in results:
+        print(json.dumps(_record(name, result, decision)), file=out)
+
+
+def write_json(results: Results, decision: Decision, out: TextIO) -> None:
+    """A JSON list of the objects that `write_jsonl` writes."""
+    separator = "[\n"
+    for name, result in results:
+        out.write(separator + json.dumps(_record(name, result, decision)))
+        separator = ",\n"
+    out.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def outcome(result: Detection | ImageError) -> str:
+    """The result in a word, for a summary."""
+    if isinstance(result, ImageError):
+        return UNREADABLE
+    return "in-distribution" if result.in_distribution else OOD
+
+
+FORMATS: dict[str, Callable[[Results, Decision, TextIO], None]] = {
+    "table": write_table,
+    "csv": write_csv,
+    "json": write_json,
+    "jsonl": write_jsonl,
+}
+
+
+def _cells(name: str, result: Detection | ImageError) -> Sequence[str]:
+    # A file's name may hold line breaks and commands to the terminal.
+    name = name if name.isprintable() else repr(name)
+    if isinstance(result, ImageError):
+        return name, "error", str(result)
+    energy = f"{result.energy:.2f}"
+    if result.energy_std is not None:
+        energy += f" ± {result.energy_std:.2f}"
+    labels = [f"{label} {result.probabilities[label]:.2f}" for label in result.labels]
+    largest = sorted(result.contributions.items(), key=lambda item: -item[1])[:_SHARES]
+    shares = [f"{label} {share:.0%}" for label, share in largest]
+    decision = "in" if result.in_distribution else "OUT"
+    return name, decision, energy, ", ".join(labels) or "-", ", ".join(shares)
+
+
+def _record(name: str, result: Detection | ImageError, decision: Decision) -> dict[str, Any]:
+    if isinstance(result, ImageError):
+        return {"image": name, "error": str(result)}
+    found = _rounded({"tau": decision.tau, **asdict(result)})
+    return {"image": name, "error": None, **found}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return round(value, 6) if isinstance(value, float) else value

@@ -1,0 +1,179 @@
+"""Images to decisions: a model directory, or several, at work on whatever images there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from snojoe.data.images import ImageError, decode, resize
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.classifier import VAL_ENERGIES, Classifier, load_model
+from snojoe.model.decision import ACCEPT, Decision, Detection, load_decision
+from snojoe.model.pixels import default_device, normalise
+from snojoe.model.preprocessing import preprocessing
+from snojoe.support.errors import SnojoeError
+from snojoe.support.threads import parallel
+
+AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
+"""A file's path, a PIL image, a (H, W, 3) uint8 array or a (3, H, W) uint8 tensor."""
+
+_BATCH_SIZE = 16
+
+
+class ImageDetector:
+    """Eq. 11 for images; made by `load_detector`.
+
+    Parameters
+    ----------
+    models : sequence of Classifier
+    decision : Decision
+    image_size : int
+        Edge of what the models see.
+
+    Examples
+    --------
+    >>> detector = load_detector("models/sn9/seed0")                     # doctest: +SKIP
+    >>> [found.in_distribution for found in detector(["a.jpg", "b.png"])]  # doctest: +SKIP
+    [True, False]
+    """
+
+    def __init__(self, models: Sequence[Classifier], decision: Decision, image_size: int) -> None:
+        self.device = default_device()
+        for model in models:
+            model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.models = models
+        self.decision = decision
+        self.image_size = image_size
+
+    def __call__(self, images: Iterable[AnyImage]) -> list[Detection]:
+        """Detect in images of any kind and size.
+
+        Raises
+        ------
+        ImageError
+            At the first image that cannot be used, naming it; `stream` goes on instead.
+        """
+        if isinstance(images, str | os.PathLike | Image.Image):
+            raise TypeError(f"expected several images, such as [image]; got {images!r}")
+        found = []
+        for i, (image, result) in enumerate(self.stream(images)):
+            if isinstance(result, ImageError):
+                name = image if isinstance(image, str | os.PathLike) else f"image {i}"
+                raise ImageError(f"{name}: {result}")
+            found.append(result)
+        return found
+
+    def stream(
+        self, images: Iterable[AnyImage]
+    ) -> Iterator[tuple[AnyImage, Detection | ImageError]]:
+        """Yield each image with its detection, or with the reason why there is none, in order.
+
+        Images are decoded in threads while the models work on earlier ones. Memory does not grow
+        with their number: a thread has one decoded image, and three batches of 16 are there at the
+        models' size.
+        """
+        ahead = parallel(lambda image: (image, self._pixels(image)), images, 2 * _BATCH_SIZE)
+        while batch := list(islice(ahead, _BATCH_SIZE)):
+            usable = [pixels for _, pixels in batch if not isinstance(pixels, ImageError)]
+            detections = iter(self._detect(np.stack(usable)) if usable else ())
+            for image, pixels in batch:
+                yield image, pixels if isinstance(pixels, ImageError) else next(detections)
+
+    @torch.inference_mode()
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, image_size, image_size, 3) -> (models, n, K)."""
+        images = normalise(torch.from_numpy(pixels).to(self.device))
+        return np.stack([model(images).float().cpu().numpy() for model in self.models])
+
+    def _detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+        return self.decision(self.logits(pixels))
+
+    def _pixels(self, image: AnyImage) -> NDArray[np.uint8] | ImageError:
+        try:
+            return resize(_rgb(image), self.image_size)
+        except ImageError as error:
+            return error
+        except OSError as error:  # a name that is too long, a folder that is closed to us
+            return ImageError(error.strerror or str(error))
+
+
+def load_detector(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], accept: float = ACCEPT
+) -> ImageDetector:
+    """Read a model directory; it needs neither DVC nor the data, and works wherever it lies.
+
+    Parameters
+    ----------
+    path : path or sequence of paths
+        Of several directories, such as the seeds of one experiment, the mean energy decides.
+    accept : float in (0, 1]
+        Share of the val images that are in-distribution, which sets tau.
+
+    Raises
+    ------
+    SnojoeError
+        If a folder is no model directory or one of another version, the models do not belong
+        together, or `accept` is out of range.
+    """
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    if not paths:
+        raise SnojoeError("expected at least one model directory")
+    loaded = {str(each): _load(Path(each)) for each in paths}
+    configs = [config for _, config, _ in loaded.values()]
+    sizes = {config["preprocessing"]["image_size"] for config in configs}
+    if len(sizes) > 1:
+        raise SnojoeError(f"{', '.join(loaded)}: expected one image size; got {sorted(sizes)}")
+    decision = load_decision(
+        {name: (config, energies) for name, (_, config, energies) in loaded.items()}, accept
+    )
+    return ImageDetector([model for model, _, _ in loaded.values()], decision, sizes.pop())
+
+
+def _load(folder: Path) -> tuple[Classifier, dict[str, Any], FloatArray]:
+    from safetensors import SafetensorError, safe_open
+
+    model, config = load_model(folder)
+    try:
+        with safe_open(folder / "model.safetensors", framework="numpy") as tensors:
+            energies = tensors.get_tensor(VAL_ENERGIES)
+        missing = {"preprocessing", "label_thresholds", "threshold", "val"} - set(config)
+        if missing or set(config["label_thresholds"]) != set(config["classes"]):
+            raise SafetensorError(f"config.json lacks {', '.join(missing) or 'a label threshold'}")
+    except SafetensorError as error:
+        raise SnojoeError(f"{folder}: not a model to detect with ({error})") from None
+    made_for = config["preprocessing"]
+    if made_for != preprocessing(made_for.get("image_size")):
+        raise SnojoeError(f"{folder}: this version has no such preprocessing: {made_for}")
+    return model, config, energies
+
+
+def _rgb(image: AnyImage) -> Image.Image:
+    if isinstance(image, str | os.PathLike):
+        return _read(Path(image))
+    if isinstance(image, Image.Image):
+        return decode(image)
+    shape = "(3, H, W) uint8 tensor" if isinstance(image, torch.Tensor) else "(H, W, 3) uint8 array"
+    if isinstance(image, torch.Tensor) and image.ndim == 3:
+        image = image.permute(1, 2, 0).cpu().numpy()
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ImageError(f"expected a {shape}; got {pixels.dtype} of shape {pixels.shape}")
+    return Image.fromarray(pixels)
+
+
+def _read(path: Path) -> Image.Image:
+    if path.is_file():
+        return decode(path)
+    if path.is_dir():
+        raise ImageError("a folder without images")
+    if path.exists():
+        raise ImageError("not a regular file")
+    raise ImageError(f"a broken link to {path.readlink()}" if path.is_symlink() else "no such file")

@@ -1,0 +1,144 @@
+"""Which T and eps? Tuned as in the protocol (Wang et al. 2021), on pseudo-OOD images alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from snojoe.data.shards import Shards
+from snojoe.detectors import ODIN, Mahalanobis
+from snojoe.detectors.outputs import load_outputs
+from snojoe.inference.perturbation import (
+    Noise,
+    mahalanobis_loss,
+    noisy_outputs,
+    odin_loss,
+    steps_against,
+)
+from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
+from snojoe.measures.metrics import FloatArray, fpr_at_tpr
+from snojoe.model.classifier import Classifier
+from snojoe.model.pixels import normalise
+
+IMAGES = 1000
+TEMPERATURES = (1.0, 10.0, 100.0, 1000.0)
+# Of ODIN's values the paper gives number and range alone.
+ODIN_EPS = tuple(np.linspace(0, 0.004, 15).round(6).tolist())
+MAHALANOBIS_EPS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.005)
+
+Tuning = dict[str, dict[str, Any]]
+"""Score -> its ``eps``, its detector's ``params`` and the mean ``fpr95`` (percent) they gave."""
+
+
+def fit_mahalanobis(outputs: Path) -> Mahalanobis:
+    """`Mahalanobis` on the train features in the folder that holds a model's ID outputs."""
+    train = load_outputs(outputs / "train")
+    return Mahalanobis().fit(train.features, train.labels)
+
+
+def chosen_noises(outputs: Path) -> dict[str, Noise]:
+    """The noise of each score that got any, by the ``tuning.json`` beside a model's ID outputs."""
+    tuning: Tuning = json.loads((outputs / "tuning.json").read_text(encoding="utf-8"))
+    losses = {
+        "odin": ("logits", odin_loss),
+        "mahalanobis": ("features", mahalanobis_loss(fit_mahalanobis(outputs))),
+    }
+    return {
+        score: Noise(*losses[score], chosen["eps"])
+        for score, chosen in tuning.items()
+        if chosen["eps"] > 0
+    }
+
+
+def tuning_images(val: Shards, seed: int = 0) -> Images:
+    """1,000 images of the val split, drawn at random, or all where there are fewer."""
+    n = len(val)
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros(n, dtype=bool)
+    drawn[rng.permutation(n)[:IMAGES]] = True
+    chosen, start = [], 0
+    for batch in val.batches(128):
+        chosen.append(batch.pixels[drawn[start : start + len(batch.ids)]])
+        start += len(batch.ids)
+    return np.concatenate(chosen)
+
+
+def tune(
+    model: Classifier,
+    detector: Mahalanobis,
+    images: Images,
+    *,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Tuning:
+    """Choose ODIN's T and eps and Mahalanobis' eps by the lowest mean FPR95 on pseudo-OOD images.
+
+    In-distribution and pseudo-OOD images get the same noise. Among equals, the least noise and the
+    lowest temperature win.
+
+    Parameters
+    ----------
+    model : Classifier
+        In eval mode.
+    detector : Mahalanobis
+        Fitted on the model's train features.
+    images : (n, H, W, 3) uint8 array
+        Val images; each of the five sets of `snojoe.inference.pseudo_ood` is made of them.
+    """
+    rng = np.random.default_rng(seed)
+    id_scores = _candidates(model, detector, images, batch_size)
+    fpr: dict[_Candidate, list[float]] = {candidate: [] for candidate in id_scores}
+    for make in PSEUDO_OOD.values():
+        ood_scores = _candidates(model, detector, make(images, rng), batch_size)
+        for candidate, values in fpr.items():
+            values.append(fpr_at_tpr(id_scores[candidate], ood_scores[candidate]))
+    chosen: Tuning = {}
+    for score in ("odin", "mahalanobis"):
+        means = {c: float(np.mean(values)) for c, values in fpr.items() if c.score == score}
+        best = min(means, key=lambda candidate: means[candidate])
+        chosen[score] = {
+            "eps": best.eps,
+            "params": dict(best.params),
+            "fpr95": round(100 * means[best], 2),
+        }
+    return chosen
+
+
+class _Candidate(NamedTuple):
+    score: str
+    eps: float
+    params: tuple[tuple[str, float], ...] = ()
+
+
+def _candidates(
+    model: Classifier, detector: Mahalanobis, images: Images, batch_size: int
+) -> dict[_Candidate, FloatArray]:
+    """Scores (n,) for every eps, and for ODIN every T, with the least noise first."""
+    device = next(model.parameters()).device
+    logits: dict[float, list[Any]] = {eps: [] for eps in ODIN_EPS}
+    features: dict[float, list[Any]] = {eps: [] for eps in MAHALANOBIS_EPS}
+    readings = (
+        ("logits", odin_loss, logits),
+        ("features", mahalanobis_loss(detector), features),
+    )
+    for start in range(0, len(images), batch_size):
+        pixels = torch.from_numpy(images[start : start + batch_size]).to(device)
+        batch = normalise(pixels)
+        clean, steps = steps_against(model, batch, [loss for _, loss, _ in readings])
+        for (field, _, arrays), step in zip(readings, steps, strict=True):
+            for eps, collected in arrays.items():
+                outputs = noisy_outputs(model, batch, step, eps) if eps else clean
+                collected.append(getattr(outputs, field).float().cpu().numpy())
+    scores: dict[_Candidate, FloatArray] = {}
+    for eps, batches in logits.items():
+        array = np.concatenate(batches)
+        for temperature in TEMPERATURES:
+            candidate = _Candidate("odin", eps, (("temperature", temperature),))
+            scores[candidate] = ODIN(temperature).fit(array).score_samples(array)
+    for eps, batches in features.items():
+        scores[_Candidate("mahalanobis", eps)] = detector.score_samples(np.concatenate(batches))
+    return scores

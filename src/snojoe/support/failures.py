@@ -1,0 +1,45 @@
+"""What goes wrong with the machine, as a message that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import distributed
+
+from snojoe.support.errors import SnojoeError
+from snojoe.support.text import first_line
+
+
+@contextlib.contextmanager
+def explained(parameter: str, batch_size: int) -> Iterator[None]:
+    """Raise a SnojoeError where memory, a loader's worker or another process fails.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the parameter that decides the need for memory, such as ``train.batch_size``.
+    batch_size : int
+        Its value.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        smaller = f"; try {batch_size // 2}" if batch_size > 1 else ""
+        raise SnojoeError(
+            f"{parameter}: {batch_size} images do not fit into the GPU's memory{smaller}"
+        ) from None
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):
+            raise SnojoeError(
+                f"train.workers: a process that loads images ended ({first_line(error)}); the "
+                f"same command goes on from the last checkpoint, with fewer workers if memory is "
+                f"short"
+            ) from None
+        if distributed.is_available() and distributed.is_initialized():
+            raise SnojoeError(
+                f"another process of this training ended ({first_line(error)}); the same command "
+                f"goes on from the last checkpoint"
+            ) from error
+        raise

@@ -1,0 +1,73 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from snojoe.data.images import ImageError
+from snojoe.detect.formats import FORMATS
+from snojoe.model.decision import Decision
+
+DECISION = Decision(["cat", "dog"], tau=1.0, label_thresholds=np.array([0.5, 0.5]))
+SEEN, UNSEEN = DECISION(np.array([[[2.0, 1.0], [-9.0, -8.0]]]))
+RESULTS = [("a.jpg", SEEN), ("longer.jpg", UNSEEN), ("c, d.jpg", ImageError("empty"))]
+
+
+def written(name, results=RESULTS):
+    out = io.StringIO()
+    FORMATS[name](iter(results), DECISION, out)
+    return out.getvalue()
+
+
+def test_the_table():
+    assert written("table").splitlines() == [
+        "image       decision  energy  labels              energy from",
+        "a.jpg       in        3.44    cat 0.88, dog 0.73  cat 62%, dog 38%",
+        "longer.jpg  OUT       0.00    -                   dog 73%, cat 27%",
+        "c, d.jpg    error     empty",
+    ]
+
+
+def test_the_spread_is_in_the_table_of_several_models():
+    (found,) = DECISION(np.array([[[2.0, 1.0]], [[1.0, 1.0]]]))
+    assert "3.03 ± 0.58" in written("table", [("a.jpg", found)])
+
+
+def test_a_name_cannot_command_the_terminal():
+    assert "'\\x1b[2J\\n.jpg'" in written("table", [("\x1b[2J\n.jpg", SEEN)])
+
+
+def test_csv_and_json_hold_the_same():
+    objects = json.loads(written("json"))
+    assert [json.loads(line) for line in written("jsonl").splitlines()] == objects
+    rows = list(csv.DictReader(io.StringIO(written("csv"))))
+    assert [row["image"] for row in rows] == [o["image"] for o in objects]
+    seen, unseen, bad = objects
+    assert seen["labels"] == ["cat", "dog"]
+    assert rows[0]["labels"] == "cat;dog"
+    assert [row["in_distribution"] for row in rows] == ["true", "false", ""]
+    assert (seen["in_distribution"], unseen["in_distribution"]) == (True, False)
+    assert bad == {"image": "c, d.jpg", "error": rows[2]["error"]} | {"error": "empty"}
+    assert float(rows[0]["p(dog)"]) == seen["probabilities"]["dog"] == pytest.approx(0.731059)
+    assert float(rows[0]["share(dog)"]) == seen["contributions"]["dog"]
+    assert float(rows[0]["tau"]) == seen["tau"] == 1.0
+
+
+def test_nothing_is_an_empty_list():
+    assert json.loads(written("json", [])) == []
+    assert written("jsonl", []) == ""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_results_are_written_as_they_come(name):
+    out = io.StringIO()
+    lengths = []
+
+    def endless():
+        for _ in range(40):
+            lengths.append(len(out.getvalue()))
+            yield "a.jpg", SEEN
+
+    FORMATS[name](endless(), DECISION, out)
+    assert 0 < lengths[20] < lengths[39]

@@ -1,0 +1,162 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.detectors import Mahalanobis
+from snojoe.inference import tuning
+from snojoe.inference.tuning import (
+    MAHALANOBIS_EPS,
+    ODIN_EPS,
+    TEMPERATURES,
+    chosen_noises,
+    tune,
+    tuning_images,
+)
+from snojoe.model.classifier import build_classifier, save_model
+from snojoe.params import Params
+
+ROOT = Path(__file__).parents[2]
+SIDE = 16
+
+
+def images(n):
+    return np.random.default_rng(0).integers(0, 256, (n, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_classifier("resnet10", 3).eval()
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Mahalanobis().fit(np.random.default_rng(0).normal(size=(600, 256)))
+
+
+def test_the_grids_are_the_protocols():
+    assert (len(ODIN_EPS), ODIN_EPS[0], ODIN_EPS[-1]) == (15, 0, 0.004)
+    assert TEMPERATURES == (1, 10, 100, 1000)
+    assert MAHALANOBIS_EPS == (0, 0.0005, 0.001, 0.0014, 0.002, 0.005)
+
+
+def test_it_is_one_clean_pass_and_one_for_each_eps(model, detector):
+    passes = []
+    hook = model.trunk.register_forward_hook(lambda *_: passes.append(1))
+    tune(model, detector, images(4), batch_size=4)
+    hook.remove()
+    sets = 1 + len(tuning.PSEUDO_OOD)
+    assert ODIN_EPS[0] == MAHALANOBIS_EPS[0] == 0
+    assert len(passes) == sets * (1 + len(ODIN_EPS[1:]) + len(MAHALANOBIS_EPS[1:]))
+
+
+def test_the_temperature_changes_no_ranking(model, detector):
+    scores = tuning._candidates(model, detector, images(6), batch_size=4)
+    odin = {c: s for c, s in scores.items() if c.score == "odin"}
+    for candidate, values in odin.items():
+        plain = odin[candidate._replace(params=(("temperature", 1.0),))]
+        assert (np.argsort(values) == np.argsort(plain)).all()
+
+
+def test_batches_make_no_difference(model, detector):
+    together, apart = (tuning._candidates(model, detector, images(5), b) for b in (5, 2))
+    assert together.keys() == apart.keys()
+    for candidate, values in together.items():
+        np.testing.assert_allclose(apart[candidate], values, rtol=1e-3)
+
+
+def fake_candidates(separates):
+    """Scores 0 of every image, but 1 of the first set (val) for the candidates that separate."""
+    calls = []
+
+    def candidates(model, detector, images, batch_size):
+        calls.append(1)
+        keys = [
+            *(tuning._Candidate("odin", e, (("temperature", t),)) for e in (0, 1) for t in (1, 10)),
+            *(tuning._Candidate("mahalanobis", e) for e in (0, 1)),
+        ]
+        return {k: np.full(4, float(len(calls) == 1 and k in separates)) for k in keys}
+
+    return candidates
+
+
+def test_the_lowest_mean_fpr95_wins(monkeypatch):
+    best = {
+        tuning._Candidate("odin", 1, (("temperature", 10),)),
+        tuning._Candidate("mahalanobis", 1),
+    }
+    monkeypatch.setattr(tuning, "_candidates", fake_candidates(best))
+    assert tune(None, None, images(2)) == {
+        "odin": {"eps": 1, "params": {"temperature": 10}, "fpr95": 0},
+        "mahalanobis": {"eps": 1, "params": {}, "fpr95": 0},
+    }
+
+
+def test_among_equals_no_noise_wins(monkeypatch):
+    monkeypatch.setattr(tuning, "_candidates", fake_candidates(set()))
+    assert tune(None, None, images(2))["odin"] == {
+        "eps": 0,
+        "params": {"temperature": 1},
+        "fpr95": 100,
+    }
+
+
+def test_images_are_drawn_from_val_without_repetition(tmp_path, monkeypatch):
+    rows = [Row(str(i), image.tobytes(), None) for i, image in enumerate(images(9))]
+    write_shards(tmp_path, rows, split="val", content="pixels", image_size=SIDE)
+    assert (tuning_images(Shards(tmp_path)) == images(9)).all()
+    monkeypatch.setattr(tuning, "IMAGES", 4)
+    drawn = tuning_images(Shards(tmp_path))
+    assert (drawn == tuning_images(Shards(tmp_path))).all()
+    assert len({image.tobytes() for image in drawn} & {i.tobytes() for i in images(9)}) == 4
+
+
+def test_a_score_without_noise_is_not_run_again(tmp_path):
+    chosen = {
+        "odin": {"eps": 0.0, "params": {"temperature": 1.0}, "fpr95": 1.0},
+        "mahalanobis": {"eps": 0.001, "params": {}, "fpr95": 1.0},
+    }
+    (tmp_path / "tuning.json").write_text(json.dumps(chosen))
+    (tmp_path / "train").mkdir()
+    for field in ("logits", "features", "hidden", "labels"):
+        np.save(tmp_path / "train" / f"{field}.npy", np.eye(6)[:, :3])
+    noises = chosen_noises(tmp_path)
+    assert list(noises) == ["mahalanobis"]
+    assert noises["mahalanobis"].eps == 0.001
+
+
+def test_the_stages_tune_and_then_add_the_noise(model, tmp_path, monkeypatch):
+    chosen = {
+        "odin": {"eps": 0.002, "params": {"temperature": 1.0}, "fpr95": 1.0},
+        "mahalanobis": {"eps": 0.0, "params": {}, "fpr95": 1.0},
+    }
+    monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "stages")
+    import infer_id
+    import infer_ood
+
+    for name in ("train", "val", "test", "ood/photos"):
+        labels = np.eye(3, dtype=np.uint8)
+        rows = [Row(str(i), p.tobytes(), labels[i % 3]) for i, p in enumerate(images(6))]
+        folder = Path("data/prepared") / name
+        write_shards(folder, rows, split=name, content="pixels", image_size=SIDE)
+    Path("models/sn0/seed0").mkdir(parents=True)
+    save_model(model, Path("models/sn0/seed0"), {"arch": "resnet10", "classes": ["a", "b", "c"]})
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree["seeds"], tree["infer"]["tune"] = [0], True
+    tree["data"]["ood"] = {"photos": {"embedded": "photos"}}
+    params = Params.model_validate(tree)
+    infer_id.infer(params, 0)
+    infer_ood.infer(params, 0)
+    noisy = {str(path) for path in Path().rglob("outputs/**/*_*.npy")}
+    assert noisy == {
+        "outputs/sn0/id/seed0/test/odin_logits.npy",
+        "outputs/sn0/ood/seed0/photos/odin_logits.npy",
+    }
+    assert json.loads(Path("outputs/sn0/id/seed0/tuning.json").read_text()) == chosen

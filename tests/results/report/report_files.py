@@ -1,0 +1,113 @@
+"""The files of a small experiment, made by hand: what the report reads."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+from example_tables import classifier, resamples, resamples2, table2, table3
+from PIL import Image
+
+from snojoe.data.shards import Row, write_shards
+from snojoe.params import load_params
+from snojoe.results.grids import Experiment
+from snojoe.results.tables import ablation_series, compare, scores_tree, statistics_tree
+from snojoe.support.files import write_json
+
+ROOT = Path(__file__).parents[3]
+LABELS = ["cat", "<b>dog</b>", "cow"]
+SETS = ("a", "texture")
+IMAGES = {"id": 12, "a": 10, "texture": 9}
+PLOTS = ("ablation", "distances", "histograms", "pr", "roc", "sigma", "training")
+TAU = 2.0
+SIDE = 24
+
+
+def outputs(folder, images, *, labels=False, seed=0):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    arrays = {name: rng.normal(0, 2, (images, len(LABELS))) for name in ("logits", "features")}
+    arrays["hidden"] = arrays["features"]
+    if labels:
+        arrays["labels"] = np.eye(len(LABELS), dtype=np.uint8)[np.arange(images) % len(LABELS)]
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+def shards(folder, images, side=SIDE):
+    """Image i is grey of the value i, and its id is ``i.jpg`` in a folder that needs escaping."""
+    rows = (Row(f'"><i>/{i}.jpg', bytes([i]) * (side * side * 3), None) for i in range(images))
+    write_shards(folder, rows, split="x", content="pixels", image_size=side)
+
+
+def paper_counts(images):
+    """What preprocess reports of the paper's own data."""
+    return {"id": {"test": {"images": 10_991}}, "ood": images, "id_test_is_val": False}
+
+
+def make_experiment(tmp_path):
+    """Folders, parameters and an `Experiment` of two seeds."""
+    metrics, plots, prepared = (tmp_path / name for name in ("metrics", "plots", "prepared"))
+    for folder in (metrics, plots, prepared):
+        folder.mkdir()
+    table = table2(SETS)
+    bootstraps = resamples2(table)
+    tree = statistics_tree(bootstraps, compare(table, bootstraps), IMAGES, {})
+    write_json(metrics / "statistics.json", tree)
+    write_json(metrics / "scores.json", scores_tree(table, classifier()))
+    table.to_csv(metrics / "table2.csv", index=False)
+    depths = pd.concat(table3().assign(ood_set=name) for name in SETS)
+    depths.to_csv(metrics / "table3.csv", index=False)
+    series = ablation_series(depths, resamples(depths, "sn_layers"))
+    series.to_csv(plots / "ablation.csv", index=False)
+    models = ("control", "sn")
+    ratios = {"lower": 0.1, "upper": 0.4, "spread": 4.0, "spearman": 0.5}
+    pd.DataFrame(
+        {"model": model, "seed": seed, "pair": pair, **ratios}
+        for model in models
+        for seed in (0, 1)
+        for pair in ("id", *SETS)
+    ).to_csv(metrics / "distances.csv", index=False)
+    pd.DataFrame(
+        {"model": model, "weight": f"w{layer}", "layer": layer, "normalized": model == "sn"}
+        | {"epoch": epoch, "sigma": 10.0 * layer + epoch, "raw_sigma": 1.0}
+        for model in models
+        for layer in (0, 1, 5)
+        for epoch in (0, 4)
+    ).to_csv(plots / "sigma.csv", index=False)
+    pd.DataFrame(
+        {"model": model, "epoch": epoch, "train_loss": 0.5, "val_loss": 0.6, "val_map": 0.7}
+        for model in models
+        for epoch in (1, 2)
+    ).to_csv(plots / "training.csv", index=False)
+    for name in PLOTS:
+        Image.new("RGB", (1000, 300), "white").save(plots / f"{name}.png")
+
+    write_json(prepared / "classes.json", LABELS)
+    write_json(prepared / "report.json", paper_counts({s: {"images": IMAGES[s]} for s in SETS}))
+    shards(prepared / "test", IMAGES["id"])
+    for name in SETS:
+        shards(prepared / "ood" / name, IMAGES[name])
+    for seed in (0, 1):
+        model = tmp_path / "models/sn9" / f"seed{seed}"
+        model.mkdir(parents=True)
+        config = {"normalized_weights": 12, "threshold": {"tau": TAU}}
+        (model / "config.json").write_text(json.dumps(config))
+        folder = tmp_path / "outputs/sn9"
+        outputs(folder / f"id/seed{seed}/test", IMAGES["id"], labels=True)
+        for i, name in enumerate(SETS):
+            outputs(folder / f"ood/seed{seed}/{name}", IMAGES[name], seed=i + 1)
+
+    params = load_params(ROOT / "params.yaml")
+    ood = {name: next(iter(params.data.ood.values())) for name in SETS}
+    params = params.model_copy(
+        update={"data": params.data.model_copy(update={"ood": ood}), "seeds": [0, 1]}
+    )
+    return SimpleNamespace(
+        params=params,
+        experiment=Experiment(tmp_path / "models", tmp_path / "outputs", SETS, [0, 1]),
+        metrics=metrics,
+        plots=plots,
+        prepared=prepared,
+    )

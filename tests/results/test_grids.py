@@ -1,0 +1,186 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from snojoe.detectors import DETECTORS, JointEnergy
+from snojoe.measures import metrics
+from snojoe.results import grids
+from snojoe.results.grids import (
+    DepthRow,
+    Experiment,
+    ScoreRow,
+    classifier_metrics,
+    depth_grid,
+    score_grid,
+)
+from snojoe.support.errors import SnojoeError
+
+ROOT = Path(__file__).parents[2]
+K, FEATURES, HIDDEN = 3, 5, 8
+SIZES = {"train": 60, "val": 40, "test": 30, "near": 20, "far": 25}
+SEEDS = [0, 4]
+
+
+def write_set(folder, rng, n, labelled):
+    folder.mkdir(parents=True)
+    labels = (rng.random((n, K)) < 0.5).astype(np.uint8)
+    np.save(folder / "logits.npy", np.float32(3 * labels + rng.normal(-1, 1, (n, K))))
+    np.save(folder / "features.npy", np.float32(rng.normal(size=(n, FEATURES))))
+    np.save(folder / "hidden.npy", np.float32(np.abs(rng.normal(size=(n, HIDDEN)))))
+    if labelled:
+        np.save(folder / "labels.npy", labels)
+
+
+def write_experiment(folder):
+    """Outputs and models of depths 0, 7 and 9, as the stages lay them out."""
+    for depth, weights in ((0, 0), (7, 10), (9, 12)):
+        for seed in SEEDS:
+            rng = np.random.default_rng([depth, seed])
+            model = folder / f"models/sn{depth}/seed{seed}"
+            model.mkdir(parents=True)
+            config = {"normalized_weights": weights, "threshold": {"tau": 1.0}}
+            (model / "config.json").write_text(json.dumps(config))
+            head = {"weight": rng.normal(size=(K, HIDDEN)), "bias": rng.normal(size=K)}
+            tensors = {f"head.classifier.{name}": np.float32(v) for name, v in head.items()}
+            save_file(tensors, model / "model.safetensors")
+            for name, n in SIZES.items():
+                kind = "ood" if name in ("near", "far") else "id"
+                target = folder / f"outputs/sn{depth}/{kind}/seed{seed}/{name}"
+                write_set(target, rng, n, labelled=name in ("train", "val"))
+    return Experiment(folder / "models", folder / "outputs", ["near", "far"], SEEDS)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return write_experiment(tmp_path)
+
+
+@pytest.fixture
+def few_scores(monkeypatch):
+    names = ("max_logit", "odin", "mahalanobis", "joint_energy")
+    monkeypatch.setattr(grids, "DETECTORS", {name: DETECTORS[name] for name in names})
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    return score_grid(write_experiment(tmp_path_factory.mktemp("experiment")), 9)
+
+
+def test_every_score_is_on_both_models_and_every_set_and_seed(grid):
+    table = grid.metrics()
+    keys = ["ood_set", "score", "model", "sn_layers", "seed"]
+    assert list(table.columns) == [*keys, "fpr95", "auroc", "aupr"]
+    assert not table.duplicated(["ood_set", "score", "model", "seed"]).any()
+    assert len(table) == 2 * len(DETECTORS) * 2 * len(SEEDS)
+    assert set(zip(table.model, table.sn_layers, strict=True)) == {("control", 0), ("sn", 9)}
+    assert list(dict.fromkeys(table.score)) == list(DETECTORS)
+    assert grid.images() == {"id": 30, "near": 20, "far": 25}
+
+
+def test_metrics_are_percentages_of_the_scores_of_test_against_ood(experiment, grid):
+    table = grid.metrics().set_index(["ood_set", "score", "model", "seed"])
+    id_logits = experiment.id(9, 4, "test").logits
+    ood_logits = experiment.ood(9, 4, "far").logits
+    detector = JointEnergy().fit(id_logits)
+    scores = detector.score_samples(id_logits), detector.score_samples(ood_logits)
+    row = table.loc["far", "joint_energy", "sn", 4]
+    assert row.fpr95 == 100 * metrics.fpr_at_tpr(*scores)
+    assert row.auroc == 100 * metrics.auroc(*scores)
+    assert row.aupr == 100 * metrics.aupr(*scores)
+
+
+def test_the_bootstrap_is_of_the_mean_over_seeds(grid):
+    row = ScoreRow("joint_energy", "sn", 9)
+    bootstraps = grid.bootstrap({"snojoe": row}, 50)
+    table = grid.metrics().query("score == 'joint_energy' and model == 'sn'")
+    for ood_set in ("near", "far"):
+        mean = table[table.ood_set == ood_set].auroc.mean()
+        cell = bootstraps[ood_set]["snojoe"]["auroc"]
+        assert 100 * cell.estimate == pytest.approx(mean)
+        assert cell.replicates.shape == (50,)
+
+
+def test_noisy_images_are_read_by_the_score_they_were_made_for(experiment, few_scores):
+    before = score_grid(experiment, 9)
+    folder = experiment.outputs / "sn0/id/seed4/test"
+    np.save(folder / "odin_logits.npy", np.zeros((SIZES["test"], K)))
+    after = score_grid(experiment, 9)
+    changed = [row for row in before.id if (before.id[row] != after.id[row]).any()]
+    assert changed == [ScoreRow("odin", "control", 0)]
+    assert (after.id[changed[0]][1] == 0).all()
+
+
+def test_the_tuned_temperature_is_used(experiment, few_scores):
+    before = score_grid(experiment, 9)
+    tuning = {"odin": {"eps": 0.0, "params": {"temperature": 10.0}, "fpr95": 1.0}}
+    (experiment.outputs / "sn9/id/seed0/tuning.json").write_text(json.dumps(tuning))
+    assert experiment.tuning(9, 0) == tuning
+    assert experiment.tuning(9, 4) == {}
+    after = score_grid(experiment, 9)
+    row = ScoreRow("odin", "sn", 9)
+    np.testing.assert_allclose(after.id[row], before.id[row] / [[10], [1]])
+
+
+def test_depths_are_rows_of_joint_energy(experiment, few_scores):
+    grid = depth_grid(experiment, [9, 0, 7, 9])
+    assert list(grid.id) == [DepthRow(0, 0), DepthRow(7, 10), DepthRow(9, 12)]
+    scores = score_grid(experiment, 9)
+    for depth, row in ((0, "control"), (9, "sn")):
+        expected = scores.ood["near"][ScoreRow("joint_energy", row, depth)]
+        assert (grid.ood["near"][DepthRow(depth, 12 * (depth == 9))] == expected).all()
+    assert list(grid.metrics().columns) == [
+        *("ood_set", "sn_layers", "normalized_weights", "seed", "fpr95", "auroc", "aupr")
+    ]
+
+
+def test_the_shipped_threshold_is_measured_on_the_test_set(experiment):
+    frame = classifier_metrics(experiment, 0)
+    energies = np.logaddexp(0, np.float64(experiment.id(0, 4, "test").logits)).sum(axis=1)
+    assert frame.seed.tolist() == SEEDS
+    assert frame.accepted[1] == pytest.approx(100 * np.mean(energies >= 1.0))
+
+
+def test_an_unreadable_model_is_named(experiment):
+    (experiment.models / "sn0/seed0/config.json").write_text("{")
+    with pytest.raises(SnojoeError, match=r"sn0/seed0/config.json: not readable"):
+        experiment.config(0, 0)
+
+
+def test_the_readmes_new_score_is_in_every_table(tmp_path):
+    """The README's file, dropped into a copy of the package; nothing else is changed."""
+    write_experiment(tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    file, code = re.search(
+        r"```python\n# (src/snojoe/detectors/\S+)\n(.+?)```", readme, re.S
+    ).groups()
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / file).write_text(code, encoding="utf-8")
+    program = (
+        "from pathlib import Path\n"
+        "from snojoe.results.grids import Experiment, score_grid\n"
+        "from snojoe.results.tables import full_table2_markdown, named_scores\n"
+        "e = Experiment(Path('models'), Path('outputs'), ['near', 'far'], [0, 4])\n"
+        "table = score_grid(e, 9).metrics()\n"
+        "print(*set(named_scores(table).score))\n"
+        "print(full_table2_markdown(table))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "negative_entropy" in printed.splitlines()[0].split()
+    assert printed.count("| Negative entropy, control") == 2
+    assert printed.count("| Negative entropy, with SN") == 2

@@ -1,0 +1,285 @@
+import os
+import signal
+import sys
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from conftest import jpeg
+
+from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.model.classifier import build_classifier
+from snojoe.params import SpectralNormParams, Train
+from snojoe.spectral_norm import fold_spectral_norm
+from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
+from snojoe.support.errors import SnojoeError
+from snojoe.support.failures import explained
+from snojoe.training import loop
+from snojoe.training.checkpoint import read_checkpoint
+from snojoe.training.loader import TrainSet, TrainTransform
+from snojoe.training.loop import _check_finite, fingerprint, train_classifier
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Images of noise; every second one is bright, and that is the label."""
+    folder = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(0)
+    labels = [np.array([i % 2, 1 - i % 2]) for i in range(24)]
+    train = [Row(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
+    pixels = rng.integers(0, 256, (24, SIZE, SIZE, 3), dtype=np.uint8)
+    val = [Row(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
+    write_shards(folder / "train", train, split="train", content="image", image_size=SIZE)
+    write_shards(folder / "val", val, split="val", content="pixels", image_size=SIZE)
+    return folder
+
+
+def settings(**changes):
+    values = {
+        "epochs": 2,
+        "batch_size": 8,
+        "gradient_accumulation": 1,
+        "lr": 0.001,
+        "trunk_lr_factor": 0.5,
+        "schedule": "constant",
+        "freeze_after_epoch": None,
+        "augment": {"flip": 0.5, "scale": [0.5, 1.0]},
+        "workers": 0,
+    }
+    return Train.model_validate(values | changes)
+
+
+def fit(
+    prepared, sn_layers=0, checkpoint=None, say=lambda line: None, batch_norm_bound=None, **changes
+):
+    torch.manual_seed(0)
+    model = build_classifier("resnet10", 2)
+    record = train_classifier(
+        model,
+        TrainSet(prepared / "train", TrainTransform(SIZE, (0.5, 1.0), 0.5), seed=0),
+        Shards(prepared / "val"),
+        params=settings(**changes),
+        spectral_norm=SpectralNormParams(
+            bound="hard", coefficient=3.0, norm="reshape", batch_norm_bound=batch_norm_bound
+        ),
+        sn_layers=sn_layers,
+        checkpoint=checkpoint,
+        say=say,
+    )
+    fold_spectral_batch_norm(fold_spectral_norm(model))
+    return model, record
+
+
+def states_equal(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.values(), two.values(), strict=True))
+
+
+def test_training_is_deterministic_and_reports_each_epoch(prepared, lines):
+    said, say = lines
+    one, record = fit(prepared, sn_layers=9, say=say)
+    two, again = fit(prepared, sn_layers=9)
+    assert record == again
+    assert states_equal(one.state_dict(), two.state_dict())
+    assert [row["epoch"] for row in record.history] == [1, 2]
+    assert set(record.history[0]) == {"epoch", "train_loss", "val_loss", "val_map"}
+    assert said[0].startswith("epoch 1/2: loss 0.")
+    assert said[0].endswith("left")
+
+
+def test_sigma_of_every_weight_is_recorded_before_and_after_each_epoch(prepared):
+    model, record = fit(prepared, sn_layers=9)
+    frame = pd.DataFrame(record.sigmas)
+    weights = sum(isinstance(m, torch.nn.Conv2d | torch.nn.Linear) for m in model.modules())
+    assert frame.groupby("epoch").size().to_dict() == dict.fromkeys((0, 1, 2), weights)
+    inside = frame[frame.normalized]
+    assert set(inside.layer) == {1, 5, 6, 7, 8}
+    np.testing.assert_allclose(inside.sigma, 1, rtol=1e-2)
+    last = frame[frame.epoch == 2].set_index("weight").sigma
+    head = torch.linalg.svdvals(model.head.classifier.weight)[0].item()
+    assert last["head.classifier.weight"] == pytest.approx(head, rel=1e-4)
+
+
+def test_bounded_batch_norm_is_folded_into_a_plain_one(prepared):
+    model, _ = fit(prepared, sn_layers=9, batch_norm_bound=0.5, freeze_after_epoch=1)
+    for name, module in model.trunk.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert type(module) is torch.nn.BatchNorm2d
+            scale = (module.weight / (module.running_var + module.eps).sqrt()).abs().max()
+            assert scale <= 0.5 * (1 + 1e-5), name
+
+
+class Interrupt(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("snojoe.training.loop.CHECKPOINT_EVERY_S", -1.0)
+    undisturbed, record = fit(prepared, sn_layers=9, epochs=3, schedule="one_cycle")
+    checkpoint = tmp_path / "key" / "checkpoint.pt"
+
+    def kill(line):
+        if line.startswith("epoch 3"):
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        fit(prepared, 9, checkpoint, kill, epochs=3, schedule="one_cycle")
+    said = []
+    resumed, again = fit(prepared, 9, checkpoint, said.append, epochs=3, schedule="one_cycle")
+    assert said[0] == "resuming after epoch 2 of 3"
+    assert len(said) == 2
+    assert again == record
+    assert states_equal(resumed.state_dict(), undisturbed.state_dict())
+
+
+def test_the_trunk_learns_at_its_own_rate(prepared):
+    torch.manual_seed(0)
+    start = build_classifier("resnet10", 2).state_dict()
+    model, _ = fit(prepared, trunk_lr_factor=0.0, epochs=1)
+    moved = {
+        name.split(".")[0]
+        for name, parameter in model.named_parameters()
+        if not torch.equal(parameter, start[name])
+    }
+    assert moved == {"head"}
+
+
+def test_accumulated_gradients_are_those_of_the_batch(prepared):
+    # BatchNorm frozen from the start: else it would see the parts. 8 images in 3, 3 and 2.
+    frozen = {"freeze_after_epoch": 0, "epochs": 1, "lr": 1e-4}
+    whole, record = fit(prepared, sn_layers=9, **frozen)
+    parts, split = fit(prepared, sn_layers=9, gradient_accumulation=3, **frozen)
+    assert split.history[0] == pytest.approx(record.history[0], rel=1e-4)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
+
+
+def test_parts_too_small_for_batch_norm_are_refused(prepared):
+    # 24 images are the whole batch, whatever batch_size says.
+    with pytest.raises(
+        SnojoeError, match=r"gradient_accumulation: expected at most 12, .*; got 13"
+    ):
+        fit(prepared, batch_size=64, gradient_accumulation=13)
+
+
+def test_a_model_trained_in_bf16_works_in_float32(prepared, monkeypatch):
+    monkeypatch.setattr(loop, "_has_bf16", lambda: True)
+    AcceleratorState._reset_state()  # or it keeps the precision of the first training
+    model, _ = fit(prepared, epochs=1)
+    AcceleratorState._reset_state()
+    images = torch.rand(2, 3, SIZE, SIZE)
+    with torch.inference_mode():
+        expected = model.eval().outputs(images).logits
+        assert torch.equal(model(images), expected)
+
+
+def test_batch_norm_freezes_after_the_given_epoch(prepared):
+    def statistics(freeze_after_epoch, epochs):
+        model, _ = fit(prepared, epochs=epochs, freeze_after_epoch=freeze_after_epoch)
+        return {n: b for n, b in model.named_buffers() if "running" in n}
+
+    after_one = statistics(None, 1)
+    assert states_equal(statistics(1, 2), after_one)
+    assert not states_equal(statistics(None, 2), after_one)
+
+
+def test_batch_norm_over_processes_is_handled_as_the_plain_one(prepared, monkeypatch):
+    """What a GPU trains with where there are several processes; here there is one."""
+    plain, record = fit(prepared, 9, freeze_after_epoch=1)
+    convert, build = torch.nn.SyncBatchNorm.convert_sync_batchnorm, build_classifier
+    monkeypatch.setitem(globals(), "build_classifier", lambda *names: convert(build(*names)))
+    converted, again = fit(prepared, 9, freeze_after_epoch=1)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in converted.modules())
+    assert again == record
+    assert states_equal(converted.state_dict(), plain.state_dict())
+
+
+def test_hard_sn_before_batch_norm_in_train_mode_changes_no_output():
+    """PAPER: the batch statistics divide sigma out again, up to BatchNorm's eps."""
+    from snojoe.spectral_norm import apply_spectral_norm
+
+    torch.manual_seed(0)
+    model = build_classifier("resnet10", 2).double().train()
+    for module in model.modules():
+        if hasattr(module, "eps"):
+            module.eps = 1e-15
+    images = torch.randn(4, 3, SIZE, SIZE, dtype=torch.float64)
+    plain = model(images)
+    frozen = model.eval()(images)
+    apply_spectral_norm(model, 9)
+    torch.testing.assert_close(model.train()(images), plain, rtol=1e-6, atol=1e-9)
+    assert not torch.allclose(model.eval()(images), frozen, rtol=1e-2)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_so(prepared):
+    with pytest.raises(SnojoeError, match=r"epoch 1, step [23]: the loss is (nan|inf).*train\.lr"):
+        fit(prepared, lr=1e30, trunk_lr_factor=1.0)
+
+
+def test_on_an_accelerator_the_loss_is_looked_at_now_and_then():
+    total = torch.tensor(float("nan"))
+    with pytest.raises(SnojoeError, match="epoch 2, steps 51 to 100: the loss is nan"):
+        _check_finite(total, "epoch 2", step=100, every=50)
+    with pytest.raises(SnojoeError, match="epoch 2, steps 101 to 107: the loss is nan"):
+        _check_finite(total, "epoch 2", step=107, every=50)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("snojoe.training.loop.CHECKPOINT_EVERY_S", -1.0)
+    checkpoint = tmp_path / "key.pt"
+
+    def spoil(line):
+        if line.startswith("epoch 1"):
+            monkeypatch.setattr("snojoe.training.loop.bce", lambda x, y: x.sum() * float("nan"))
+
+    with pytest.raises(SnojoeError, match="epoch 2, step 1: the loss is nan"):
+        fit(prepared, 9, checkpoint, spoil, epochs=3)
+    state = read_checkpoint(checkpoint)
+    assert len(state["history"]) == 1
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_a_damaged_checkpoint_is_named_and_the_weights_stay_the_same(prepared, tmp_path):
+    undisturbed, _ = fit(prepared, sn_layers=9)
+    checkpoint = tmp_path / "key.pt"
+    checkpoint.write_bytes(b"PK\x03\x04 half a file")
+    said = []
+    again, _ = fit(prepared, 9, checkpoint, said.append)
+    assert "key.pt: not a checkpoint of this training" in said[0]
+    assert states_equal(again.state_dict(), undisturbed.state_dict())
+
+
+def test_a_worker_that_dies_is_named(prepared, monkeypatch):
+    monkeypatch.setattr(TrainSet, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with (
+        pytest.raises(SnojoeError, match=r"^train\.workers: .*worker.*; the same command goes on"),
+        explained("train.batch_size", 8),
+    ):
+        fit(prepared, workers=1)
+
+
+def test_a_fingerprint_covers_values_and_files(tmp_path):
+    path = tmp_path / "data" / "a"
+    path.parent.mkdir()
+    path.write_text("one")
+    first = fingerprint({"lr": 1}, path.parent)
+    assert fingerprint({"lr": 1}, path.parent) == first
+    assert fingerprint({"lr": 2}, path.parent) != first
+    path.write_text("two")
+    assert fingerprint({"lr": 1}, path.parent) != first
+
+
+def test_a_fingerprint_covers_the_code_that_is_loaded(tmp_path, monkeypatch):
+    source = tmp_path / "module.py"
+    source.write_text("x = 1")
+    module = types.ModuleType("snojoe.module")
+    module.__file__ = str(source)
+    before = fingerprint()
+    monkeypatch.setitem(sys.modules, "snojoe.module", module)
+    with_module = fingerprint()
+    source.write_text("x = 2")
+    assert len({before, with_module, fingerprint()}) == 3
