@@ -18,6 +18,7 @@ check: install
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports
 
 # What is there, what is missing, and where to get it: make data-check PARAMS=params/paper.yaml
 PARAMS ?= params.yaml

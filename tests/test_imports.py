@@ -1,8 +1,13 @@
 """Start-up: a stage loads no library that it does not use."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+import snojoe
 
 ROOT = Path(__file__).parents[1]
 CHECK = """
@@ -28,3 +33,10 @@ def test_stages_load_what_they_use_and_no_more(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", snojoe._MOVED)
+def test_what_moved_is_named_with_its_new_place(name):
+    with pytest.raises(ModuleNotFoundError, match=r"snojoe\.\w+ is now snojoe\.") as raised:
+        importlib.import_module(f"snojoe.{name}")
+    assert importlib.import_module(str(raised.value).split(" is now ")[1])

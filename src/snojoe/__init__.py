@@ -1,5 +1,7 @@
 """Multi-label out-of-distribution detection with spectral normalised joint energy."""
 
+import sys
+from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -7,6 +9,39 @@ if TYPE_CHECKING:
 
 __all__ = ["load_detector"]
 __version__ = "0.1.0"
+
+# Modules of 0.1.0 that people were told to import, or may have.
+_MOVED = {
+    "batch_norm": "spectral_norm.batch_norm",
+    "decision": "model.decision",
+    "distances": "results.distances",
+    "energy": "model.energy",
+    "errors": "support.errors",
+    "evaluation": "results.grids",
+    "export": "detect.export",
+    "files": "support.files",
+    "image_detector": "detect.image_detector",
+    "metrics": "measures.metrics",
+    "models": "model.classifier",
+    "outputs": "detectors.outputs",
+    "plots": "results.plots",
+    "prediction": "training.validation",
+    "statistics": "measures.statistics",
+    "tables": "results.tables",
+    "thresholds": "measures.thresholds",
+}
+
+
+class _Moved(MetaPathFinder):
+    """Asked last: names the new place of a module that has one."""
+
+    def find_spec(self, fullname: str, *_: Any) -> None:
+        package, _, name = fullname.partition(".")
+        if package == __name__ and name in _MOVED:
+            raise ModuleNotFoundError(f"{fullname} is now {package}.{_MOVED[name]}", name=fullname)
+
+
+sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:
