@@ -35,7 +35,7 @@ _MOVED = {
 class _Moved(MetaPathFinder):
     """Asked last: names the new place of a module that has one."""
 
-    def find_spec(self, fullname: str, *_: Any) -> None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, name = fullname.partition(".")
         if package == __name__ and name in _MOVED:
             raise ModuleNotFoundError(f"{fullname} is now {package}.{_MOVED[name]}", name=fullname)
