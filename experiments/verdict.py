@@ -19,12 +19,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
+from snojoe.measures.ood_metrics import AUROC, FPR95
 from snojoe.measures.statistics import holm, paired_t_test
+from snojoe.results.formatting import markdown_table, mean_and_std
 from snojoe.results.plots import BLUE, STYLE, VERMILLION
-from snojoe.results.tables import markdown, mean_and_std
 from snojoe.support.files import atomic_file
 
-METRICS = {"fpr95": "FPR95", "auroc": "AUROC"}
+METRICS = (FPR95, AUROC)
 BOUNDS = {"none": "none", "hard": "hard", "soft3": "soft 3"}
 BATCH_NORMS = {
     "train": "train mode",
@@ -52,13 +53,13 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
                 "map": arm["map"].mean(),
                 "map_control": control["map"].mean(),
             }
-            for metric in METRICS:
-                row[metric], row[f"{metric}_control"] = arm[metric], control[metric]
-                row[f"{metric}_test"] = paired_t_test(arm[metric], control[metric])
+            for name in (metric.name for metric in METRICS):
+                row[name], row[f"{name}_control"] = arm[name], control[name]
+                row[f"{name}_test"] = paired_t_test(arm[name], control[name])
             rows.append(row)
     frame = pd.DataFrame(rows)
-    for metric in METRICS:
-        frame[f"{metric}_holm"] = holm([test.p_value for test in frame[f"{metric}_test"]])
+    for name in (metric.name for metric in METRICS):
+        frame[f"{name}_holm"] = holm([test.p_value for test in frame[f"{name}_test"]])
     return frame
 
 
@@ -67,23 +68,23 @@ def as_markdown(frame: pd.DataFrame) -> str:
     parts = []
     for ood_set, rows in frame.groupby("ood_set", sort=False):
         header = ["arm", "val mAP (control)"]
-        for name in METRICS.values():
-            header += [name, "difference", "p (Holm)"]
+        for metric in METRICS:
+            header += [metric.title, "difference", "p (Holm)"]
         body = []
         for row in rows.to_dict("records"):
             cells = [arm_title(row), f"{row['map']:.1f} ({row['map_control']:.1f})"]
-            for metric in METRICS:
-                values, test = row[metric], row[f"{metric}_test"]
-                difference = values - row[f"{metric}_control"]
+            for name in (metric.name for metric in METRICS):
+                values, test = row[name], row[f"{name}_test"]
+                difference = values - row[f"{name}_control"]
                 cells += [
                     mean_and_std(values.mean(), values.std()),
                     f"{difference.mean():+.2f} ± {difference.std():.2f}",
-                    f"{test.p_value:.3f} ({row[f'{metric}_holm']:.2f})",
+                    f"{test.p_value:.3f} ({row[f'{name}_holm']:.2f})",
                 ]
             body.append(cells)
         n = rows.seeds.iloc[0]
         parts.append(f"**{ood_set}**, mean ± standard deviation of n = {n} seeds\n\n")
-        parts.append(markdown(header, body) + "\n\n")
+        parts.append(markdown_table(header, body) + "\n\n")
     return "".join(parts)
 
 
@@ -100,10 +101,10 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
         grid = figure.subplots(len(sets), 2, squeeze=False)
         for axes_row, ood_set in zip(grid, sets, strict=True):
             rows = frame[frame.ood_set == ood_set].to_dict("records")
-            for axes, (metric, name) in zip(axes_row, METRICS.items(), strict=True):
+            for axes, metric in zip(axes_row, METRICS, strict=True):
                 axes.axvline(0, color="black", linewidth=0.8)
                 for position, row in enumerate(rows):
-                    values = (row[metric] - row[f"{metric}_control"]).to_numpy()
+                    values = (row[metric.name] - row[f"{metric.name}_control"]).to_numpy()
                     mean, n = values.mean(), len(values)
                     half = student.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
                     axes.plot(values, [position] * n, "o", color=BLUE, alpha=0.45, markersize=4)
@@ -116,8 +117,8 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
                         capsize=3,
                         markersize=5,
                     )
-                better = "left" if metric == "fpr95" else "right"
-                axes.set_title(f"{ood_set}: {name}, better to the {better}", fontsize=10)
+                better = "left" if metric.better == "lower" else "right"
+                axes.set_title(f"{ood_set}: {metric.title}, better to the {better}", fontsize=10)
                 axes.set_xlabel("difference to the control of the same seed, points")
                 axes.set_ylim(len(rows) - 0.5, -0.5)
                 axes.set_yticks(range(len(rows)))

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from snojoe.detectors import PAPER_DETECTORS
-from snojoe.measures.statistics import METRICS, Bootstrap
-from snojoe.results.tables import named_scores
+from snojoe.measures.ood_metrics import OOD_METRICS
+from snojoe.measures.statistics import Bootstrap
+from snojoe.results.grids import named_scores
+from snojoe.results.statistics_json import statistics_of
 
 IMAGES = {"id": 600, "a": 500, "b": 400, "texture": 300}
 
@@ -30,11 +32,13 @@ def table2(sets=("a", "b"), seeds=(0, 1)):
 def resamples(table, key, width=0.01):
     """Paired bootstraps whose replicates spread evenly around the means of `table`."""
     around = np.linspace(-width, width, 2001)
+
+    def bootstrap(column):
+        return Bootstrap(column.mean() / 100, column.mean() / 100 + around)
+
     return {
         ood_set: {
-            name: {
-                m: Bootstrap(rows[m].mean() / 100, rows[m].mean() / 100 + around) for m in METRICS
-            }
+            name: {metric.name: bootstrap(rows[metric.name]) for metric in OOD_METRICS}
             for name, rows in of_set.groupby(key, sort=False)
         }
         for ood_set, of_set in table.groupby("ood_set", sort=False)
@@ -45,7 +49,11 @@ def resamples2(table):
     return resamples(named_scores(table), "score")
 
 
-def classifier():
+def statistics(table, bootstraps=None, images=None):
+    return statistics_of(table, bootstraps or resamples2(table), images or IMAGES, {})
+
+
+def classifiers():
     frame = pd.DataFrame(
         {"map": [90.0, 91.0], "map_interpolated": 92.0, "accepted": [94.0, 95.0], "classes": 7}
     )

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,10 @@ import yaml
 
 from snojoe.data.shards import Row, Shards, write_shards
 from snojoe.detectors import Mahalanobis
-from snojoe.inference import tuning
+from snojoe.experiment import Folders
+from snojoe.inference import infer, tuning
+from snojoe.inference.infer import infer_id, infer_ood
+from snojoe.inference.tuned import Tuned, read_tuning, write_tuning
 from snojoe.inference.tuning import (
     MAHALANOBIS_EPS,
     ODIN_EPS,
@@ -19,6 +21,7 @@ from snojoe.inference.tuning import (
 )
 from snojoe.model.classifier import build_classifier, save_model
 from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
 
 ROOT = Path(__file__).parents[2]
 SIDE = 16
@@ -92,18 +95,15 @@ def test_the_lowest_mean_fpr95_wins(monkeypatch):
     }
     monkeypatch.setattr(tuning, "_candidates", fake_candidates(best))
     assert tune(None, None, images(2)) == {
-        "odin": {"eps": 1, "params": {"temperature": 10}, "fpr95": 0},
-        "mahalanobis": {"eps": 1, "params": {}, "fpr95": 0},
+        "odin": Tuned(eps=1, params={"temperature": 10}, fpr95=0),
+        "mahalanobis": Tuned(eps=1, params={}, fpr95=0),
     }
 
 
 def test_among_equals_no_noise_wins(monkeypatch):
     monkeypatch.setattr(tuning, "_candidates", fake_candidates(set()))
-    assert tune(None, None, images(2))["odin"] == {
-        "eps": 0,
-        "params": {"temperature": 1},
-        "fpr95": 100,
-    }
+    chosen = tune(None, None, images(2))
+    assert chosen["odin"] == Tuned(eps=0, params={"temperature": 1}, fpr95=100)
 
 
 def test_images_are_drawn_from_val_without_repetition(tmp_path, monkeypatch):
@@ -118,10 +118,10 @@ def test_images_are_drawn_from_val_without_repetition(tmp_path, monkeypatch):
 
 def test_a_score_without_noise_is_not_run_again(tmp_path):
     chosen = {
-        "odin": {"eps": 0.0, "params": {"temperature": 1.0}, "fpr95": 1.0},
-        "mahalanobis": {"eps": 0.001, "params": {}, "fpr95": 1.0},
+        "odin": Tuned(eps=0.0, params={"temperature": 1.0}, fpr95=1.0),
+        "mahalanobis": Tuned(eps=0.001, params={}, fpr95=1.0),
     }
-    (tmp_path / "tuning.json").write_text(json.dumps(chosen))
+    write_tuning(tmp_path, chosen)
     (tmp_path / "train").mkdir()
     for field in ("logits", "features", "hidden", "labels"):
         np.save(tmp_path / "train" / f"{field}.npy", np.eye(6)[:, :3])
@@ -130,33 +130,40 @@ def test_a_score_without_noise_is_not_run_again(tmp_path):
     assert noises["mahalanobis"].eps == 0.001
 
 
-def test_the_stages_tune_and_then_add_the_noise(model, tmp_path, monkeypatch):
-    chosen = {
-        "odin": {"eps": 0.002, "params": {"temperature": 1.0}, "fpr95": 1.0},
-        "mahalanobis": {"eps": 0.0, "params": {}, "fpr95": 1.0},
-    }
-    monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(ROOT / "stages")
-    import infer_id
-    import infer_ood
+def test_what_was_chosen_is_read_as_it_was_written(tmp_path):
+    assert read_tuning(tmp_path) == {}
+    assert chosen_noises(tmp_path) == {}
+    chosen = {"odin": Tuned(eps=0.002, params={"temperature": 10.0}, fpr95=12.5)}
+    write_tuning(tmp_path, chosen)
+    assert read_tuning(tmp_path) == chosen
+    (tmp_path / "tuning.json").write_text('{"odin": {"eps": 0.002}}')
+    with pytest.raises(SnojoeError, match=r"tuning\.json: not readable"):
+        read_tuning(tmp_path)
 
-    for name in ("train", "val", "test", "ood/photos"):
+
+def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch):
+    chosen = {
+        "odin": Tuned(eps=0.002, params={"temperature": 1.0}, fpr95=1.0),
+        "mahalanobis": Tuned(eps=0.0, params={}, fpr95=1.0),
+    }
+    monkeypatch.setattr(infer, "tune", lambda *_, **__: chosen)
+    folders = Folders(tmp_path)
+    for name in ("train", "val", "test", "photos"):
         labels = np.eye(3, dtype=np.uint8)
         rows = [Row(str(i), p.tobytes(), labels[i % 3]) for i, p in enumerate(images(6))]
-        folder = Path("data/prepared") / name
-        write_shards(folder, rows, split=name, content="pixels", image_size=SIDE)
-    Path("models/sn0/seed0").mkdir(parents=True)
-    save_model(model, Path("models/sn0/seed0"), {"arch": "resnet10", "classes": ["a", "b", "c"]})
+        target = folders.shards(name)
+        write_shards(target, rows, split=name, content="pixels", image_size=SIDE)
+    folders.model(0, 0).mkdir(parents=True)
+    save_model(model, folders.model(0, 0), {"arch": "resnet10", "classes": ["a", "b", "c"]})
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["seeds"], tree["infer"]["tune"] = [0], True
     tree["data"]["ood"] = {"photos": {"embedded": "photos"}}
     params = Params.model_validate(tree)
-    infer_id.infer(params, 0)
-    infer_ood.infer(params, 0)
-    noisy = {str(path) for path in Path().rglob("outputs/**/*_*.npy")}
+    infer_id(params, folders, 0)
+    infer_ood(params, folders, 0)
+    noisy = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("outputs/**/*_*.npy")}
     assert noisy == {
         "outputs/sn0/id/seed0/test/odin_logits.npy",
         "outputs/sn0/ood/seed0/photos/odin_logits.npy",
     }
-    assert json.loads(Path("outputs/sn0/id/seed0/tuning.json").read_text()) == chosen
+    assert read_tuning(folders.tuned(0, 0)) == chosen

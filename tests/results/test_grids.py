@@ -11,16 +11,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from snojoe.detectors import DETECTORS, JointEnergy
+from snojoe.experiment import Folders
+from snojoe.inference.tuned import Tuned, write_tuning
 from snojoe.measures import metrics
 from snojoe.results import grids
-from snojoe.results.grids import (
-    DepthRow,
-    Experiment,
-    ScoreRow,
-    classifier_metrics,
-    depth_grid,
-    score_grid,
-)
+from snojoe.results.classifier import classifier_metrics
+from snojoe.results.grids import DepthRow, ScoreRow, depth_grid, score_grid
+from snojoe.results.stored import Experiment
 from snojoe.support.errors import SnojoeError
 
 ROOT = Path(__file__).parents[2]
@@ -41,10 +38,11 @@ def write_set(folder, rng, n, labelled):
 
 def write_experiment(folder):
     """Outputs and models of depths 0, 7 and 9, as the stages lay them out."""
+    folders = Folders(folder)
     for depth, weights in ((0, 0), (7, 10), (9, 12)):
         for seed in SEEDS:
             rng = np.random.default_rng([depth, seed])
-            model = folder / f"models/sn{depth}/seed{seed}"
+            model = folders.model(depth, seed)
             model.mkdir(parents=True)
             config = {"normalized_weights": weights, "threshold": {"tau": 1.0}}
             (model / "config.json").write_text(json.dumps(config))
@@ -52,10 +50,9 @@ def write_experiment(folder):
             tensors = {f"head.classifier.{name}": np.float32(v) for name, v in head.items()}
             save_file(tensors, model / "model.safetensors")
             for name, n in SIZES.items():
-                kind = "ood" if name in ("near", "far") else "id"
-                target = folder / f"outputs/sn{depth}/{kind}/seed{seed}/{name}"
+                target = folders.outputs(depth, seed, name)
                 write_set(target, rng, n, labelled=name in ("train", "val"))
-    return Experiment(folder / "models", folder / "outputs", ["near", "far"], SEEDS)
+    return Experiment(folders, ["near", "far"], SEEDS)
 
 
 @pytest.fixture
@@ -87,8 +84,8 @@ def test_every_score_is_on_both_models_and_every_set_and_seed(grid):
 
 def test_metrics_are_percentages_of_the_scores_of_test_against_ood(experiment, grid):
     table = grid.metrics().set_index(["ood_set", "score", "model", "seed"])
-    id_logits = experiment.id(9, 4, "test").logits
-    ood_logits = experiment.ood(9, 4, "far").logits
+    id_logits = experiment.outputs(9, 4, "test").logits
+    ood_logits = experiment.outputs(9, 4, "far").logits
     detector = JointEnergy().fit(id_logits)
     scores = detector.score_samples(id_logits), detector.score_samples(ood_logits)
     row = table.loc["far", "joint_energy", "sn", 4]
@@ -110,7 +107,7 @@ def test_the_bootstrap_is_of_the_mean_over_seeds(grid):
 
 def test_noisy_images_are_read_by_the_score_they_were_made_for(experiment, few_scores):
     before = score_grid(experiment, 9)
-    folder = experiment.outputs / "sn0/id/seed4/test"
+    folder = experiment.folders.outputs(0, 4, "test")
     np.save(folder / "odin_logits.npy", np.zeros((SIZES["test"], K)))
     after = score_grid(experiment, 9)
     changed = [row for row in before.id if (before.id[row] != after.id[row]).any()]
@@ -120,8 +117,8 @@ def test_noisy_images_are_read_by_the_score_they_were_made_for(experiment, few_s
 
 def test_the_tuned_temperature_is_used(experiment, few_scores):
     before = score_grid(experiment, 9)
-    tuning = {"odin": {"eps": 0.0, "params": {"temperature": 10.0}, "fpr95": 1.0}}
-    (experiment.outputs / "sn9/id/seed0/tuning.json").write_text(json.dumps(tuning))
+    tuning = {"odin": Tuned(eps=0.0, params={"temperature": 10.0}, fpr95=1.0)}
+    write_tuning(experiment.folders.tuned(9, 0), tuning)
     assert experiment.tuning(9, 0) == tuning
     assert experiment.tuning(9, 4) == {}
     after = score_grid(experiment, 9)
@@ -141,17 +138,25 @@ def test_depths_are_rows_of_joint_energy(experiment, few_scores):
     ]
 
 
+def test_the_scores_of_a_row_are_of_every_set(grid):
+    row = ScoreRow("joint_energy", "sn", 9)
+    scores = grid.scores(row)
+    assert list(scores) == ["id", "near", "far"]
+    assert (scores["id"] == grid.id[row]).all()
+    assert (scores["far"] == grid.ood["far"][row]).all()
+
+
 def test_the_shipped_threshold_is_measured_on_the_test_set(experiment):
-    frame = classifier_metrics(experiment, 0)
-    energies = np.logaddexp(0, np.float64(experiment.id(0, 4, "test").logits)).sum(axis=1)
+    energies = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 0.1, 0.2, 3.0]])
+    frame = classifier_metrics(experiment, 0, energies)
     assert frame.seed.tolist() == SEEDS
-    assert frame.accepted[1] == pytest.approx(100 * np.mean(energies >= 1.0))
+    assert frame.accepted.tolist() == [75, 25]
 
 
 def test_an_unreadable_model_is_named(experiment):
-    (experiment.models / "sn0/seed0/config.json").write_text("{")
+    (experiment.folders.model(0, 0) / "config.json").write_text("{")
     with pytest.raises(SnojoeError, match=r"sn0/seed0/config.json: not readable"):
-        experiment.config(0, 0)
+        experiment.threshold(0, 0)
 
 
 def test_the_readmes_new_score_is_in_every_table(tmp_path):
@@ -165,12 +170,15 @@ def test_the_readmes_new_score_is_in_every_table(tmp_path):
     (tmp_path / file).write_text(code, encoding="utf-8")
     program = (
         "from pathlib import Path\n"
-        "from snojoe.results.grids import Experiment, score_grid\n"
-        "from snojoe.results.tables import full_table2_markdown, named_scores\n"
-        "e = Experiment(Path('models'), Path('outputs'), ['near', 'far'], [0, 4])\n"
+        "from snojoe.experiment import Folders\n"
+        "from snojoe.results.grids import named_scores, score_grid\n"
+        "from snojoe.results.markdown import full_table2_markdown\n"
+        "from snojoe.results.stored import Experiment\n"
+        "from snojoe.results.tables import full_table2_sets\n"
+        "e = Experiment(Folders(Path()), ['near', 'far'], [0, 4])\n"
         "table = score_grid(e, 9).metrics()\n"
         "print(*set(named_scores(table).score))\n"
-        "print(full_table2_markdown(table))\n"
+        "print(full_table2_markdown(full_table2_sets(table), 2))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     printed = subprocess.run(

@@ -1,24 +1,44 @@
 import pytest
-from example_tables import IMAGES, classifier, resamples2, table2
+from example_tables import classifiers, statistics, table2
 
 from snojoe.results.headline import headline_markdown, overall, verdicts
-from snojoe.results.tables import compare, scores_tree, statistics_tree
+from snojoe.results.scores_json import Scores, scores_of
+from snojoe.results.statistics_json import Difference, Reduction, SetStatistics, Statistics
+from snojoe.results.tables import table2_sets
+
+CLASSIFIERS = scores_of(table2(), classifiers()).id
 
 
 def difference(change=-5.0, images=0.001, seeds=0.01, n=5, interval=None):
-    each = {"difference": change, "interval": interval or [change - 1, change + 1]}
-    return each | {"p_over_images": images, "p_over_seeds": seeds, "seeds": n}
+    return Difference(
+        difference=change,
+        interval=interval or (change - 1, change + 1),
+        p_over_images=images,
+        p_over_seeds=seeds,
+        effect_size=None,
+        seeds=n,
+        note="",
+    )
 
 
 def found(**differences):
-    statistics = {
-        name: {"snojoe_minus_joint_energy": {"fpr95": each}} for name, each in differences.items()
-    }
-    scores = {
-        name: {"joint_energy": {"fpr95": 50.0}, "snojoe": {"fpr95": 50.0 + each["difference"]}}
+    sets = {
+        name: SetStatistics(
+            interval={},
+            bold={},
+            snojoe_minus_joint_energy={"fpr95": each},
+            relative_reduction_of_fpr95=Reduction(reduction=None, interval=(None, None)),
+        )
         for name, each in differences.items()
     }
-    return verdicts(scores, {"ood_sets": statistics})
+    scores = {
+        name: {"joint_energy": {"fpr95": 50.0}, "snojoe": {"fpr95": 50.0 + each.difference}}
+        for name, each in differences.items()
+    }
+    return verdicts(
+        Scores(id=CLASSIFIERS, ood=scores),
+        Statistics(resamples=2000, images={}, tuning={}, ood_sets=sets),
+    )
 
 
 def outcome(**difference_of):
@@ -60,7 +80,7 @@ def test_several_sets_are_several_tests():
 
 
 def test_a_model_against_itself():
-    (verdict,) = found(a=difference(0.0, 1.0, None, 3, interval=[0.0, 0.0]))
+    (verdict,) = found(a=difference(0.0, 1.0, None, 3, interval=(0.0, 0.0)))
     assert verdict.outcome == "no difference"
     assert overall([verdict]) == "There is no difference on a."
 
@@ -89,9 +109,9 @@ def test_the_first_sentence_is_over_all_sets():
 
 def test_the_headline_has_both_scores_and_every_metric():
     table = table2()
-    bootstraps = resamples2(table)
-    statistics = statistics_tree(bootstraps, compare(table, bootstraps), IMAGES, {})
-    text = headline_markdown(table, scores_tree(table, classifier()), statistics)
+    stats = statistics(table)
+    verdicts_ = verdicts(scores_of(table, classifiers()), stats)
+    text = headline_markdown(verdicts_, table2_sets(table, stats, {}), stats, seeds=2)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 2 * 3
     cells = [cell.strip() for cell in rows[2].strip("|").split("|")]

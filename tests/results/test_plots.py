@@ -22,8 +22,10 @@ SIX_SETS = [
 
 def scores(sets, seed=0):
     rng = np.random.default_rng(seed)
-    id_scores = {model: rng.gamma(9, 1, 90) for model in plots.MODELS}
-    ood_scores = {name: {model: rng.gamma(6, 1, 70) for model in plots.MODELS} for name in sets}
+    id_scores = {model: rng.gamma(9, 1, 90) for model in plots.MODEL_STYLES}
+    ood_scores = {
+        name: {model: rng.gamma(6, 1, 70) for model in plots.MODEL_STYLES} for name in sets
+    }
     return id_scores, ood_scores
 
 
@@ -72,7 +74,7 @@ def sigmas(weights):
             **{"model": model, "epoch": epoch, "weight": f"w{i}"},
             **{"sigma": rng.gamma(4), "normalized": model == "sn"},
         }
-        for model in plots.MODELS
+        for model in plots.MODEL_STYLES
         for epoch in (0, 4)
         for i in range(weights)
     )
@@ -84,7 +86,7 @@ def distances(sets):
         pd.DataFrame({"input": rng.gamma(9, 1, 60), "feature": rng.gamma(9, 1, 60)}).assign(
             model=model, pair=pair
         )
-        for model in plots.MODELS
+        for model in plots.MODEL_STYLES
         for pair in ("id", *sets)
     ]
     return pd.concat(frames)

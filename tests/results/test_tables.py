@@ -3,47 +3,74 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from example_tables import IMAGES, classifier, resamples, resamples2, table2, table3
+from example_tables import (
+    IMAGES,
+    classifiers,
+    resamples,
+    resamples2,
+    statistics,
+    table2,
+    table3,
+)
 
+from snojoe.data.prepare import PreparedSets
 from snojoe.detectors import PAPER_DETECTORS
+from snojoe.inference.tuned import Tuned
 from snojoe.measures.statistics import Bootstrap
-from snojoe.results.grids import ScoreRow
-from snojoe.results.paper import CLASSES, TABLE_2, TABLE_3, Figures, paper_set
-from snojoe.results.tables import (
-    ablation_series,
-    ablation_tree,
-    compare,
+from snojoe.results.formatting import interval, markdown_table, mean_and_std, p_value
+from snojoe.results.grids import ScoreRow, named_scores, paper_rows
+from snojoe.results.markdown import (
     full_table2_markdown,
     id_test_note,
-    markdown,
-    mean_and_std,
-    named_scores,
-    p_value,
-    paper_rows,
-    scores_tree,
-    statistics_tree,
-    summary_tree,
     table2_markdown,
     table3_markdown,
     tuning_markdown,
 )
+from snojoe.results.paper import CLASSES, TABLE_2, TABLE_3, PaperFigures, paper_cut, published
+from snojoe.results.scores_json import read_scores, scores_of, write_scores
+from snojoe.results.statistics_json import bold_by_metric, read_statistics, write_statistics
+from snojoe.results.summary_json import summary_of
+from snojoe.results.table3 import ablation_means, ablation_series
+from snojoe.results.tables import full_table2_sets, table2_sets, table3_sets
+from snojoe.support.errors import SnojoeError
 
 
-def markdown2(table, paper=None):
-    return table2_markdown(table, resamples2(table), IMAGES, paper or {})
+def markdown2(table, paper=None, bootstraps=None):
+    stats = statistics(table, bootstraps)
+    cuts = {name: paper_cut(figures) for name, figures in (paper or {}).items()}
+    tables = table2_sets(table, stats, paper or {})
+    return table2_markdown(tables, stats, cuts, table.seed.nunique())
 
 
 def test_snojoe_is_joint_energy_on_the_sn_model():
-    tree = scores_tree(table2(), classifier())
-    assert tree["a"]["joint_energy"]["fpr95"] == 60.5
-    assert tree["a"]["snojoe"]["fpr95"] == 55.5
-    assert tree["id"]["map"] == 91.5
-    assert tree["id"]["map_control"] == 90.5
+    scores = scores_of(table2(), classifiers())
+    assert scores.ood["a"]["joint_energy"]["fpr95"] == 60.5
+    assert scores.ood["a"]["snojoe"]["fpr95"] == 55.5
+    assert scores.id.map == 91.5
+    assert scores.id.map_control == 90.5
+
+
+def test_scores_and_statistics_are_read_as_they_were_written(tmp_path):
+    scores, stats = scores_of(table2(), classifiers()), statistics(table2())
+    write_scores(tmp_path / "scores.json", scores)
+    write_statistics(tmp_path / "statistics.json", stats)
+    assert read_scores(tmp_path / "scores.json") == scores
+    assert read_statistics(tmp_path / "statistics.json") == stats
+    assert list(json.loads((tmp_path / "scores.json").read_text())) == ["id", "a", "b"]
+
+
+@pytest.mark.parametrize("read", [read_scores, read_statistics])
+@pytest.mark.parametrize("content", [None, "{", "{}", "[]"])
+def test_a_damaged_file_is_named(tmp_path, read, content):
+    if content is not None:
+        (tmp_path / "a.json").write_text(content)
+    with pytest.raises(SnojoeError, match=r"a\.json: not readable"):
+        read(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("sets", [("a",), ("a", "b"), ("a", "b", "c", "d")])
 def test_the_summary_has_at_most_a_dozen_numbers(sets):
-    summary = summary_tree(scores_tree(table2(sets), classifier()), 9, 104)
+    summary = summary_of(scores_of(table2(sets), classifiers()), 9, 104)
     flat = pd.json_normalize(summary)
     assert len(flat.columns) <= 12
     assert flat.iloc[0]["sn_layers"] == 9
@@ -70,7 +97,7 @@ def test_the_best_and_what_is_not_separated_from_it_is_bold():
     cells = resamples2(table)["a"]
     noise = np.random.default_rng(0).normal(0, 0.2, 2001)
     close = {m: Bootstrap(b.estimate, b.replicates + noise) for m, b in cells["msp"].items()}
-    text = table2_markdown(table, {"a": cells | {"msp": close}}, IMAGES, {})
+    text = markdown2(table, bootstraps={"a": cells | {"msp": close}})
     fpr95 = [line.split("|")[2] for line in text.splitlines() if line.startswith("|")][2:10]
     assert ["**" in cell for cell in fpr95] == [True, True] + [False] * 6
 
@@ -105,17 +132,13 @@ def test_from_five_seeds_on_a_small_p_value_is_bold():
 
 
 def test_the_comparison_is_of_the_sn_model_with_the_control():
-    table = table2(("a",), (0, 1, 2))
-    fpr95 = compare(table, resamples2(table))["a"]["fpr95"]
-    assert fpr95.over_images.estimate == pytest.approx(-0.05)
-    assert fpr95.over_seeds.n == 3
-    assert fpr95.over_seeds.mean_difference == pytest.approx(-5)
+    stats = statistics(table2(("a",), (0, 1, 2)))
+    fpr95 = stats.ood_sets["a"].snojoe_minus_joint_energy["fpr95"]
+    assert (fpr95.difference, fpr95.seeds) == (-5, 3)
 
 
 def test_statistics_are_json_in_percent_with_every_n():
-    table = table2()
-    bootstraps = resamples2(table)
-    tree = statistics_tree(bootstraps, compare(table, bootstraps), IMAGES, {})
+    tree = statistics(table2()).model_dump(mode="json")
     assert json.loads(json.dumps(tree, allow_nan=False)) == tree
     assert (tree["resamples"], tree["images"]) == (2001, IMAGES)
     of_set = tree["ood_sets"]["b"]
@@ -129,7 +152,8 @@ def test_statistics_are_json_in_percent_with_every_n():
 
 
 def test_the_full_table_has_every_score_on_both_models():
-    rows = [line for line in full_table2_markdown(table2()).splitlines() if line[:2] == "| "]
+    text = full_table2_markdown(full_table2_sets(table2()), seeds=2)
+    rows = [line for line in text.splitlines() if line[:2] == "| "]
     assert len(rows) == 2 * (2 + 2 * len(PAPER_DETECTORS))
     assert any(row.startswith("| MaxLogit, control ") for row in rows)
     assert any(row.startswith("| MaxLogit, with SN ") for row in rows)
@@ -146,14 +170,13 @@ def test_a_baseline_without_errors_cannot_be_cut():
     table = table2(("a",))
     table.loc[table.score == "joint_energy", "fpr95"] = 0
     bootstraps = resamples(named_scores(table), "score", width=0)
-    text = table2_markdown(table, bootstraps, IMAGES, {})
-    assert "Relative cut of FPR95: none, JointEnergy's is 0" in text
-    tree = statistics_tree(bootstraps, compare(table, bootstraps), IMAGES, {})
-    assert tree["ood_sets"]["a"]["relative_reduction_of_fpr95"]["reduction"] is None
+    assert "Relative cut of FPR95: none, JointEnergy's is 0" in markdown2(table, None, bootstraps)
+    stats = statistics(table, bootstraps)
+    assert stats.ood_sets["a"].relative_reduction_of_fpr95.reduction is None
 
 
 def test_what_tuning_chose_is_said():
-    chosen = {"odin": {"eps": 0.002, "params": {"temperature": 10.0}, "fpr95": 12.345}}
+    chosen = {"odin": Tuned(eps=0.002, params={"temperature": 10.0}, fpr95=12.345)}
     text = tuning_markdown({"control": {"3": chosen}})
     assert "| ODIN, control, seed 3 | 0.002 | 10 |" in text
     assert "12.3" in text
@@ -161,17 +184,20 @@ def test_what_tuning_chose_is_said():
 
 
 @pytest.mark.parametrize(
-    ("p", "text"), [(0.0004, "p < 0.001"), (0.012, "p = 0.012"), (float("nan"), "–")]
+    ("p", "text"), [(0.0004, "p < 0.001"), (0.012, "p = 0.012"), (float("nan"), "–"), (None, "–")]
 )
 def test_p_values_have_three_digits(p, text):
     assert p_value(p) == text
 
 
 def test_table_3_says_which_depths_are_one_model():
-    text = table3_markdown(table3(), resamples(table3(), "sn_layers"), {})
+    bootstraps = resamples(table3(), "sn_layers")
+    bold = {ood_set: bold_by_metric(rows) for ood_set, rows in bootstraps.items()}
+    series = ablation_series(table3(), bootstraps)
+    text = table3_markdown(table3_sets(table3(), series, {}, bold), seeds=2)
     assert "9 (104 weights, those of 8)" in text
     assert "8 (104 weights)" in text
-    assert ablation_tree(table3())["a"]["7"]["fpr95"] == 94.5
+    assert ablation_means(table3())["a"]["7"]["fpr95"] == 94.5
     assert "| 97.50 ± 0.71 |" in text.splitlines()[5]
     rows = [line for line in text.splitlines() if line.startswith("|")][2:]
     assert ["**" in row.split("|")[2] for row in rows] == [True, False, False, False]
@@ -184,19 +210,25 @@ def test_the_ablations_series_has_its_intervals():
     assert len(series) == 4
 
 
+def test_an_end_that_is_not_defined_is_a_dash():
+    assert interval((-1.234, 5)) == "[-1.23, 5.00]"
+    assert interval((None, 5.0)) == "[–, 5.00]"
+
+
 def test_one_seed_has_no_spread():
     assert mean_and_std(1.0, float("nan")) == "1.00"
     assert "one seed" in markdown2(table2(seeds=(0,)))
 
 
 def test_markdown_columns_line_up():
-    lines = markdown(["a", "bb"], [["ccc", "1"], ["d", "22"]]).splitlines()
+    lines = markdown_table(["a", "bb"], [["ccc", "1"], ["d", "22"]]).splitlines()
     assert lines == ["| a   | bb |", "| --- | -: |", "| ccc |  1 |", "| d   | 22 |"]
-    assert markdown(["a", "b"], [["c", "1"]]).splitlines()[1] == "| -- | -: |"
+    assert markdown_table(["a", "b"], [["c", "1"]]).splitlines()[1] == "| -- | -: |"
 
 
-def report(test=10_991, ood=5_640):
-    return {"id": {"test": {"images": test}}, "ood": {"mine": {"images": ood}}}
+def prepared(test=10_991, ood=5_640, id_test_is_val=False):
+    sets = {"id": {"test": {"images": test}}, "ood": {"mine": {"images": ood}}}
+    return PreparedSets.model_validate(sets | {"id_test_is_val": id_test_is_val})
 
 
 @pytest.mark.parametrize(
@@ -210,13 +242,14 @@ def report(test=10_991, ood=5_640):
     ],
 )
 def test_the_papers_figures_stand_beside_the_papers_data_alone(test, ood, classes, expected):
-    assert paper_set("mine", report(test, ood), list(classes)) == expected
+    found = published(TABLE_2, prepared(test, ood), list(classes))
+    assert found == ({"mine": TABLE_2[expected]} if expected else {})
 
 
 def test_the_papers_headline_follows_from_its_tables():
     """11% and 54% relative reductions of FPR95, and 19% against the paper's own depth 0."""
 
-    def reduction(before: Figures, after: Figures) -> int:
+    def reduction(before: PaperFigures, after: PaperFigures) -> int:
         return round(100 * (before.fpr95 - after.fpr95) / before.fpr95)
 
     reductions = [
@@ -231,5 +264,5 @@ def test_the_papers_headline_follows_from_its_tables():
 
 
 def test_a_table_says_when_val_is_the_test_set():
-    assert "is the val split" in id_test_note({"id_test_is_val": True})
-    assert id_test_note({"id_test_is_val": False}) == ""
+    assert "is the val split" in id_test_note(prepared(id_test_is_val=True))
+    assert id_test_note(prepared()) == ""

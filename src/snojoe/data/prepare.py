@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from snojoe.data.archives import Archive
 from snojoe.data.expected import check, describe
@@ -185,6 +186,45 @@ def _positives(classes: Sequence[str], examples: Sequence[Example]) -> dict[str,
     if not labelled:
         return {}
     return dict(zip(classes, np.sum(labelled, axis=0, dtype=int).tolist(), strict=True))
+
+
+class PreparedSet(BaseModel):
+    """What ``report.json`` says of a split or an OOD set: how many images were written."""
+
+    images: int
+
+
+class PreparedSets(BaseModel):
+    """What later steps read of ``report.json``.
+
+    Attributes
+    ----------
+    id : dict of str to PreparedSet
+        By split: "train", "val", "test".
+    id_test_is_val : bool
+        Whether the val split serves as the ID test set.
+    ood : dict of str to PreparedSet
+        By name.
+    """
+
+    id: dict[str, PreparedSet]
+    id_test_is_val: bool
+    ood: dict[str, PreparedSet]
+
+
+def read_prepared_sets(prepared: Path) -> PreparedSets:
+    """The sets that `prepare` wrote into `prepared`.
+
+    Raises
+    ------
+    SnojoeError
+        If ``report.json`` is missing or damaged.
+    """
+    path = prepared / "report.json"
+    try:
+        return PreparedSets.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise SnojoeError(f"{path}: not readable ({error})") from None
 
 
 def read_classes(prepared: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from snojoe.inference.perturbation import (
     steps_against,
 )
 from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
+from snojoe.inference.tuned import Tuned, Tuning, read_tuning
 from snojoe.measures.metrics import FloatArray, fpr_at_tpr
 from snojoe.model.classifier import Classifier
 from snojoe.model.pixels import normalise
@@ -30,9 +30,6 @@ TEMPERATURES = (1.0, 10.0, 100.0, 1000.0)
 ODIN_EPS = tuple(np.linspace(0, 0.004, 15).round(6).tolist())
 MAHALANOBIS_EPS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.005)
 
-Tuning = dict[str, dict[str, Any]]
-"""Score -> its ``eps``, its detector's ``params`` and the mean ``fpr95`` (percent) they gave."""
-
 
 def fit_mahalanobis(outputs: Path) -> Mahalanobis:
     """`Mahalanobis` on the train features in the folder that holds a model's ID outputs."""
@@ -41,16 +38,18 @@ def fit_mahalanobis(outputs: Path) -> Mahalanobis:
 
 
 def chosen_noises(outputs: Path) -> dict[str, Noise]:
-    """The noise of each score that got any, by the ``tuning.json`` beside a model's ID outputs."""
-    tuning: Tuning = json.loads((outputs / "tuning.json").read_text(encoding="utf-8"))
+    """The noise of each score that got any by tuning; `outputs` as in `fit_mahalanobis`."""
+    tuning = read_tuning(outputs)
+    if not tuning:
+        return {}
     losses = {
         "odin": ("logits", odin_loss),
         "mahalanobis": ("features", mahalanobis_loss(fit_mahalanobis(outputs))),
     }
     return {
-        score: Noise(*losses[score], chosen["eps"])
+        score: Noise(*losses[score], chosen.eps)
         for score, chosen in tuning.items()
-        if chosen["eps"] > 0
+        if chosen.eps > 0
     }
 
 
@@ -100,11 +99,9 @@ def tune(
     for score in ("odin", "mahalanobis"):
         means = {c: float(np.mean(values)) for c, values in fpr.items() if c.score == score}
         best = min(means, key=lambda candidate: means[candidate])
-        chosen[score] = {
-            "eps": best.eps,
-            "params": dict(best.params),
-            "fpr95": round(100 * means[best], 2),
-        }
+        chosen[score] = Tuned(
+            eps=best.eps, params=dict(best.params), fpr95=round(100 * means[best], 2)
+        )
     return chosen
 
 

@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
-from snojoe.measures.metrics import FloatArray, aupr, auroc, check_scores, count_at_tpr, fpr_at_tpr
+from snojoe.measures.metrics import FloatArray, check_scores, count_at_tpr
+from snojoe.measures.ood_metrics import OOD_METRICS, Metric
 from snojoe.support.progress import progress
 
-METRICS = {"fpr95": fpr_at_tpr, "auroc": auroc, "aupr": aupr}
 FEWEST_SEEDS = 5
 """Below this many pairs a t-test says little, and its p-value carries a note."""
 
-Row = TypeVar("Row", bound=Hashable)
+Method = TypeVar("Method", bound=Hashable)
+"""What a row of a table is called: a score, or a depth of spectral normalisation."""
 
 _BLOCK = 32  # resamples at once: their counts stay in the processor's cache
 
@@ -51,10 +52,6 @@ class PairedTTest:
         if np.isnan(self.p_value):
             return f"n = {self.n}: no variance to test against"
         return f"n = {self.n} < {FEWEST_SEEDS}: weak evidence" if self.n < FEWEST_SEEDS else ""
-
-    def significant(self, level: float = 0.05) -> bool:
-        """Whether the p-value is below `level` and stands on enough seeds to be set in bold."""
-        return self.n >= FEWEST_SEEDS and self.p_value < level
 
 
 def paired_t_test(first: ArrayLike, second: ArrayLike) -> PairedTTest:
@@ -118,12 +115,12 @@ class Bootstrap:
 
 
 def bootstrap_metrics(
-    id_scores: Mapping[Row, ArrayLike],
-    ood_scores: Mapping[Row, ArrayLike],
+    id_scores: Mapping[Method, ArrayLike],
+    ood_scores: Mapping[Method, ArrayLike],
     *,
     n_resamples: int = 2000,
     seed: int = 0,
-) -> dict[Row, dict[str, Bootstrap]]:
+) -> dict[Method, dict[str, Bootstrap]]:
     """Paired bootstrap over images of FPR95, AUROC and AUPR, means over seeds.
 
     ID and OOD images are resampled with replacement, each set to its own size; a resample of images
@@ -161,7 +158,7 @@ def bootstrap_metrics(
     ood_rows, m = _rows("ood_scores", ood_scores)
     pairs = {name: _paired_seeds(name, id_rows[name], ood_rows[name]) for name in id_rows}
     rankings = {name: [_Ranking(*seed) for seed in seeds] for name, seeds in pairs.items()}
-    replicates = {name: np.empty((n_resamples, len(METRICS))) for name in pairs}
+    replicates = {name: np.empty((n_resamples, len(OOD_METRICS))) for name in pairs}
     blocks = -(-n_resamples // _BLOCK)
     for block, id_counts, ood_counts in progress(
         _resamples(n, m, n_resamples, seed), total=blocks, desc="intervals", unit="block"
@@ -171,10 +168,10 @@ def bootstrap_metrics(
             replicates[name][block] = np.mean(values, axis=0)
     return {
         name: {
-            metric: Bootstrap(
-                float(np.mean([function(*scores) for scores in pairs[name]])), values[:, column]
+            metric.name: Bootstrap(
+                float(np.mean([metric.of(*scores) for scores in pairs[name]])), values[:, column]
             )
-            for column, (metric, function) in enumerate(METRICS.items())
+            for column, metric in enumerate(OOD_METRICS)
         }
         for name, values in replicates.items()
     }
@@ -202,8 +199,8 @@ def holm(p_values: ArrayLike) -> FloatArray:
 
 
 def bold_rows(
-    column: Mapping[Row, Bootstrap], *, higher_is_better: bool, level: float = 0.05
-) -> set[Row]:
+    column: Mapping[Method, Bootstrap], metric: Metric, level: float = 0.05
+) -> set[Method]:
     """Rows of a table column to set in bold: the best, and what is not separated from it.
 
     A row is separated where the Holm-corrected p-value of its paired bootstrap difference to the
@@ -213,10 +210,9 @@ def bold_rows(
     Parameters
     ----------
     column : mapping from row names to paired `Bootstrap`s of one metric
-    higher_is_better : bool
-        False for FPR95.
+    metric : Metric
     """
-    pick = max if higher_is_better else min
+    pick = max if metric.better == "higher" else min
     best = pick(column, key=lambda row: column[row].estimate)
     others = [row for row in column if row != best]
     adjusted = holm([(column[best] - column[row]).p_value() for row in others])
@@ -236,7 +232,7 @@ class _Ranking:
         self.above_ood = ood_scores.size - np.searchsorted(ascending, thresholds, "right")
 
     def metrics(self, id_counts: NDArray[np.int32], ood_counts: NDArray[np.int32]) -> FloatArray:
-        """FPR95, AUROC and AUPR of resamples: counts (b, n) and (b, m) -> (b, 3)."""
+        """`OOD_METRICS`, in order, of resamples: counts (b, n) and (b, m) -> (b, 3)."""
         n, m = id_counts.shape[1], ood_counts.shape[1]
         # Of every distinct ID score as a threshold, from the highest down: how many are accepted.
         true = _cumulated(id_counts, self.id_order).take(self.last_of_tie + 1, axis=1)
@@ -269,8 +265,8 @@ def _resamples(
 
 
 def _rows(
-    argument: str, scores: Mapping[Row, ArrayLike]
-) -> tuple[dict[Row, list[FloatArray]], int]:
+    argument: str, scores: Mapping[Method, ArrayLike]
+) -> tuple[dict[Method, list[FloatArray]], int]:
     rows = {
         name: [check_scores(f"{argument}[{name!r}]", seed) for seed in np.atleast_2d(array)]
         for name, array in scores.items()

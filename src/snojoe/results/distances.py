@@ -16,6 +16,35 @@ from scipy.stats import spearmanr
 
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.preprocessing import STD
+from snojoe.results.stored import Experiment
+
+IMAGES = 400
+"""So many of each set at most."""
+
+
+def measured_distances(experiment: Experiment, models: Mapping[str, int]) -> pd.DataFrame:
+    """`set_distances` of the test images, with columns ``model`` and ``seed``.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    models : mapping
+        From ``control`` and ``sn`` to their depth.
+    """
+    rows, pixels = {}, {}
+    for name, stored in experiment.test_sets.items():
+        shards = experiment.shards(stored)
+        rows[name] = spaced_rows(len(shards), IMAGES)
+        pixels[name] = shards.pixels(rows[name])
+    frames = []
+    for model, depth in models.items():
+        for seed in experiment.seeds:
+            features = {
+                name: experiment.outputs(depth, seed, stored).features[rows[name]]
+                for name, stored in experiment.test_sets.items()
+            }
+            frames.append(set_distances(pixels, features).assign(model=model, seed=seed))
+    return pd.concat(frames, ignore_index=True)
 
 
 def random_pairs(n: int, count: int, seed: int = 0) -> NDArray[np.intp]:

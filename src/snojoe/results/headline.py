@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import pandas as pd
+import numpy as np
 
-from snojoe.measures.statistics import FEWEST_SEEDS, METRICS, holm
-from snojoe.results.tables import (
-    HEADINGS,
-    markdown,
-    mean_and_std,
-    named_scores,
-    over_seeds,
-    p_value,
-)
-
-LEVEL = 0.05
+from snojoe.measures.ood_metrics import FPR95, OOD_METRICS
+from snojoe.measures.statistics import FEWEST_SEEDS, holm
+from snojoe.results.formatting import interval, markdown_table, p_value
+from snojoe.results.scores_json import Means, Scores
+from snojoe.results.statistics_json import LEVEL, Difference, Statistics
+from snojoe.results.tables import SetTable
 
 Outcome = Literal["helped", "hurt", "not settled", "no difference"]
 
@@ -31,29 +25,27 @@ class Verdict(NamedTuple):
     sentence: str
 
 
-def verdicts(scores: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[Verdict]:
+def verdicts(scores: Scores, statistics: Statistics) -> list[Verdict]:
     """Whether SN changed FPR95, for each OOD set.
 
     It "helped" or "hurt" where the difference stands over the images and, with at least
     `FEWEST_SEEDS` of them, over the seeds: both p-values below 5%, after Holm's correction for the
     number of OOD sets. In all other cases that is "not settled".
-
-    Parameters
-    ----------
-    scores, statistics : mapping
-        Contents of ``metrics/scores.json`` and ``metrics/statistics.json``.
     """
-    trees = {
-        name: tree["snojoe_minus_joint_energy"] for name, tree in statistics["ood_sets"].items()
+    differences = {
+        name: of_set.snojoe_minus_joint_energy for name, of_set in statistics.ood_sets.items()
     }
-    fpr95 = [tree["fpr95"] for tree in trees.values()]
-    over_images = holm([_p(each["p_over_images"]) for each in fpr95])
-    over_seeds = holm([_p(each["p_over_seeds"]) for each in fpr95])
+    fpr95 = [by_metric[FPR95.name] for by_metric in differences.values()]
+    over_images = holm([each.p_over_images for each in fpr95])
+    # None, no test, is NaN here.
+    over_seeds = holm(np.array([each.p_over_seeds for each in fpr95], dtype=float))
     return [
         Verdict(name, "no difference", "control and SN model give the same figures.")
-        if all(each["interval"] == [0, 0] for each in tree.values())
-        else _verdict(name, scores[name], tree["fpr95"], images, seeds)
-        for (name, tree), images, seeds in zip(trees.items(), over_images, over_seeds, strict=True)
+        if all(each.interval == (0, 0) for each in by_metric.values())
+        else _verdict(name, scores.ood[name], by_metric[FPR95.name], images, seeds)
+        for (name, by_metric), images, seeds in zip(
+            differences.items(), over_images, over_seeds, strict=True
+        )
     ]
 
 
@@ -76,69 +68,66 @@ def overall(found: Sequence[Verdict]) -> str:
 
 
 def headline_markdown(
-    table2: pd.DataFrame, scores: Mapping[str, Any], statistics: Mapping[str, Any]
+    found: Sequence[Verdict], tables: Sequence[SetTable], statistics: Statistics, seeds: int
 ) -> str:
     """The verdicts, and JointEnergy beside SNoJoE: ``metrics/headline.md``.
 
     Parameters
     ----------
-    table2 : DataFrame
-        ``score_grid(...).metrics()``.
-    scores, statistics : mapping
-        As in `verdicts`.
+    found : sequence of Verdict
+    tables : sequence of SetTable
+        `tables.table2_sets`.
+    statistics : Statistics
+    seeds : int
+        Their number.
     """
-    found = verdicts(scores, statistics)
-    summary: Any = over_seeds(named_scores(table2), ["ood_set", "score"])
-    seeds = table2.seed.nunique()
-    rows = []
-    for verdict in found:
-        tree = statistics["ood_sets"][verdict.ood_set]["snojoe_minus_joint_energy"]
-        for metric in METRICS:
-            cells = [
-                mean_and_std(*summary.loc[(verdict.ood_set, score), metric])
-                for score in ("joint_energy", "snojoe")
-            ]
-            each = tree[metric]
-            rows.append(
-                [
-                    verdict.ood_set if metric == "fpr95" else "",
-                    HEADINGS[metric],
-                    *cells,
-                    f"{each['difference']:+.2f} {interval(each['interval'])}",
-                    p_value(_p(each["p_over_images"])),
-                    p_value(_p(each["p_over_seeds"])),
-                ]
-            )
     header = ["OOD set", "percent", "JointEnergy", "SNoJoE", "difference", "over images"]
     header += [f"over {seeds} seeds" if seeds > 1 else "one seed"]
+    rows = [row for table in tables for row in _rows(table, statistics)]
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    corrected = "; corrected: by Holm, for the number of OOD sets" if len(found) > 1 else ""
     return "\n\n".join(
         [
             f"**{overall(found)}**",
             "\n".join(f"* {verdict.ood_set}: {verdict.sentence}" for verdict in found),
-            markdown(header, rows),
+            markdown_table(header, rows),
             f"{spread}; [95% interval over images]; p by paired bootstrap over images and by "
-            "paired t-test over seeds"
-            + ("; corrected: by Holm, for the number of OOD sets.\n" if len(found) > 1 else ".\n"),
+            f"paired t-test over seeds{corrected}.\n",
         ]
     )
 
 
-def interval(ends: Sequence[float]) -> str:
-    """``[-12.61, -6.06]``."""
-    return f"[{ends[0]:.2f}, {ends[1]:.2f}]"
+def _rows(table: SetTable, statistics: Statistics) -> list[list[str]]:
+    """One for each metric; the first has the name of the OOD set."""
+    differences = statistics.ood_sets[table.ood_set].snojoe_minus_joint_energy
+    before, after = table.row("joint_energy"), table.row("snojoe")
+    rows = []
+    for i, metric in enumerate(OOD_METRICS):
+        each = differences[metric.name]
+        rows.append(
+            [
+                "" if i else table.ood_set,
+                metric.heading,
+                before.cells[i].text,
+                after.cells[i].text,
+                f"{each.difference:+.2f} {interval(each.interval)}",
+                p_value(each.p_over_images),
+                p_value(each.p_over_seeds),
+            ]
+        )
+    return rows
 
 
 def _verdict(
     name: str,
-    scores: Mapping[str, Any],
-    difference: Mapping[str, Any],
+    scores: Mapping[str, Means],
+    difference: Difference,
     over_images: float,
     over_seeds: float,
 ) -> Verdict:
     """`over_images` and `over_seeds` are p-values after Holm's correction."""
-    change = difference["difference"]
-    before, after = scores["joint_energy"]["fpr95"], scores["snojoe"]["fpr95"]
+    change = difference.difference
+    before, after = (scores[score][FPR95.name] for score in ("joint_energy", "snojoe"))
     moved = f"{'fell' if change < 0 else 'rose'} from {before:.2f}% to" if change else "stayed at"
     seeds, proven = _seeds(difference, over_seeds)
     seen = over_images < LEVEL
@@ -147,37 +136,33 @@ def _verdict(
         outcome = "helped" if change < 0 else "hurt"
     sentence = (
         f"with SN, FPR95 {moved} {after:.2f}% ({change:+.2f} points, "
-        f"95% interval over images {interval(difference['interval'])}). Over the images this is "
+        f"95% interval over images {interval(difference.interval)}). Over the images this is "
         f"{'more than' if seen else 'not separable from'} chance "
-        f"({_corrected(difference['p_over_images'], over_images)}); {seeds}."
+        f"({_corrected(difference.p_over_images, over_images)}); {seeds}."
     )
     return Verdict(name, outcome, sentence)
 
 
-def _seeds(difference: Mapping[str, Any], corrected: float) -> tuple[str, bool]:
+def _seeds(difference: Difference, corrected: float) -> tuple[str, bool]:
     """What the t-test over seeds says, and whether it proves an effect."""
-    n = difference["seeds"]
+    n = difference.seeds
     if n == 1:
         return "one seed says nothing of another training", False
     over = f"over n = {n} seeds"
-    if difference["p_over_seeds"] is None:
+    if difference.p_over_seeds is None:
         return f"{over} there is no variance to test against", False
     stands = corrected < LEVEL
     said = "it stands" if stands else "it is not separable from the spread of training"
-    note = _corrected(difference["p_over_seeds"], corrected)
+    note = _corrected(difference.p_over_seeds, corrected)
     if n < FEWEST_SEEDS:
         return f"{over} {said} ({note}, and fewer than {FEWEST_SEEDS} are weak evidence)", False
     return f"{over} {said} ({note})", stands
 
 
-def _corrected(p: float | None, corrected: float) -> str:
+def _corrected(p: float, corrected: float) -> str:
     """``p = 0.042, corrected 0.085``."""
-    both = p_value(_p(p)), p_value(corrected)
+    both = p_value(p), p_value(corrected)
     return both[0] if both[0] == both[1] else f"{both[0]}, corrected {both[1].removeprefix('p = ')}"
-
-
-def _p(value: float | None) -> float:
-    return nan if value is None else value
 
 
 def _listed(names: Sequence[str]) -> str:

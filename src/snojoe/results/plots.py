@@ -25,6 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from snojoe.measures.metrics import FloatArray, check_scores
+from snojoe.measures.ood_metrics import OOD_METRICS, Metric
 from snojoe.support.files import atomic_file
 
 # Okabe and Ito's colours, which people with every common colour vision tell apart.
@@ -38,23 +39,28 @@ BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK = (
     "#000000",
 )
 # Control and sn may be one model (depth 0): dashes leave the line below visible.
-MODELS: dict[str, dict[str, Any]] = {
+MODEL_STYLES: dict[str, dict[str, Any]] = {
     "control": {"label": "control (JointEnergy)", "color": BLUE, "linestyle": "-"},
     "sn": {"label": "SN (SNoJoE)", "color": VERMILLION, "linestyle": (0, (4, 1.5))},
 }
 # Set by set and depth by depth; the markers tell apart what is printed in grey.
-SETS: list[dict[str, Any]] = [
+SET_STYLES: list[dict[str, Any]] = [
     {"color": color, "marker": marker}
     for color, marker in zip(
         (GREEN, PURPLE, SKY, ORANGE, BLACK, BLUE), ("o", "s", "^", "D", "v", "P"), strict=True
     )
 ]
-SPLITS: dict[str, dict[str, Any]] = {
+SPLIT_STYLES: dict[str, dict[str, Any]] = {
     "train": {"linestyle": "-", "marker": "o", "markersize": 3},
     "val": {"linestyle": "--", "marker": "x", "markersize": 4},
 }
-CHANCE: dict[str, Any] = {"color": "grey", "linewidth": 1, "linestyle": ":", "label": "chance"}
-DEPTHS = (VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+CHANCE_STYLE: dict[str, Any] = {
+    "color": "grey",
+    "linewidth": 1,
+    "linestyle": ":",
+    "label": "chance",
+}
+DEPTH_COLORS = (VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 BINS = 40
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -121,19 +127,8 @@ def plot_histograms(
                 check_scores(f"ood_scores[{name!r}][{model!r}]", scores[model])
                 for name, scores in ood_scores.items()
             ]
-            tau = thresholds[model]
-            edges, label = _bins(np.concatenate([id_, *ood, [tau]]))
-            for axes, scores in zip(row, ood, strict=True):
-                _draw_shares(axes, id_, edges, color=GREEN, label="ID test")
-                _draw_shares(axes, scores, edges, color=ORANGE, label="OOD")
-                axes.axvline(tau, color=BLACK, linewidth=1, linestyle="--", label="val threshold τ")
-                axes.set_title(
-                    f"≥ τ = {tau:.4g}: ID {_share_from(id_, tau)}, OOD {_share_from(scores, tau)}",
-                    fontsize=9,
-                )
-                axes.set_xlabel(label)
-                axes.margins(x=0)
-            row[0].set_ylabel(f"{MODELS[model]['label']}\n% of the set's images")
+            _draw_histograms(row, id_, ood, thresholds[model])
+            row[0].set_ylabel(f"{MODEL_STYLES[model]['label']}\n% of the set's images")
         for axes, name in zip(grid[0], ood_scores, strict=True):
             axes.set_title(f"{_wrapped(name)}\n{axes.get_title()}", fontsize=9)
         _legend_below(figure, *grid[0, 0].get_legend_handles_labels())
@@ -158,7 +153,7 @@ def plot_roc(path: Path, roc: pd.DataFrame) -> None:
     _check_frame("roc", roc, ["ood_set", "model", "seed", "fpr", "tpr"])
     with _curves(path, "ROC of joint energy, ID test against OOD", roc, "fpr", "tpr") as panels:
         for axes in panels.values():
-            axes.plot([0, 1], [0, 1], **CHANCE)
+            axes.plot([0, 1], [0, 1], **CHANCE_STYLE)
             axes.set_xlabel("false positive rate: OOD accepted")
             axes.set_ylabel("true positive rate: ID accepted")
 
@@ -185,7 +180,7 @@ def plot_pr(path: Path, pr: pd.DataFrame, chance: Mapping[str, float]) -> None:
     title = "Precision and recall of joint energy, ID positive"
     with _curves(path, title, pr, "recall", "precision") as panels:
         for name, axes in panels.items():
-            axes.axhline(chance[name], **CHANCE)
+            axes.axhline(chance[name], **CHANCE_STYLE)
             axes.set_xlabel("recall: share of ID accepted")
             axes.set_ylabel("precision: share of ID among accepted")
 
@@ -215,17 +210,19 @@ def plot_training(path: Path, history: pd.DataFrame) -> None:
         loss, val_map = figure.subplots(1, 2)
         for depth, color in colors.items():
             runs = history[history["sn_layers"] == depth]
-            _draw_seeds(loss, runs, "epoch", "train_loss", color=color, **SPLITS["train"])
-            _draw_seeds(loss, runs, "epoch", "val_loss", color=color, **SPLITS["val"])
-            _draw_seeds(val_map, runs, "epoch", "val_map", color=color, **SPLITS["val"])
+            _draw_seeds(loss, runs, "epoch", "train_loss", color=color, **SPLIT_STYLES["train"])
+            _draw_seeds(loss, runs, "epoch", "val_loss", color=color, **SPLIT_STYLES["val"])
+            _draw_seeds(val_map, runs, "epoch", "val_map", color=color, **SPLIT_STYLES["val"])
         loss.set_ylabel("binary cross-entropy per label")
         val_map.set_ylabel("val mAP (%)")
         for axes in (loss, val_map):
             axes.set(xlabel="epoch", xlim=(0.5, history["epoch"].max() + 0.5))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        labels = [f"SN on {depth} layers" if depth else "control" for depth in colors] + [*SPLITS]
+        labels = [f"SN on {depth} layers" if depth else "control" for depth in colors] + [
+            *SPLIT_STYLES
+        ]
         handles = [Line2D([], [], color=color) for color in colors.values()]
-        handles += [Line2D([], [], color="dimgrey", **look) for look in SPLITS.values()]
+        handles += [Line2D([], [], color="dimgrey", **look) for look in SPLIT_STYLES.values()]
         _legend_below(figure, handles, labels)
 
 
@@ -241,7 +238,7 @@ def plot_ablation(path: Path, table3: pd.DataFrame, intervals: pd.DataFrame) -> 
     table3 : DataFrame
         Columns ``ood_set``, ``sn_layers``, ``seed``, ``fpr95``, ``auroc``, ``aupr``; percent.
     intervals : DataFrame
-        As `tables.ablation_series` gives it: the means over seeds, and of each metric its
+        As `table3.ablation_series` gives it: the means over seeds, and of each metric its
         ``_low`` and ``_high`` end.
 
     Raises
@@ -249,45 +246,15 @@ def plot_ablation(path: Path, table3: pd.DataFrame, intervals: pd.DataFrame) -> 
     ValueError
         For an empty frame or a missing column.
     """
-    metrics = {
-        "fpr95": "FPR95 (%), lower is better",
-        "auroc": "AUROC (%), higher is better",
-        "aupr": "AUPR (%), higher is better",
-    }
-    _check_frame("table3", table3, ["ood_set", "sn_layers", "seed", *metrics])
-    depths = sorted(table3["sn_layers"].unique())
-    names = list(table3["ood_set"].unique())
-    offsets = 0.13 * (np.arange(len(names)) - (len(names) - 1) / 2)
+    columns = ["ood_set", "sn_layers", "seed", *(metric.name for metric in OOD_METRICS)]
+    _check_frame("table3", table3, columns)
     seeds = table3["seed"].nunique()
     spread = f"mean of {seeds} seeds (dots: each)" if seeds > 1 else "one seed"
     title = f"Joint energy by depth of SN, {spread}, 95% interval over images"
     with _figure(path, title, (10.2, 4.2)) as figure:
-        panels = figure.subplots(1, len(metrics))
-        for axes, (metric, label) in zip(panels, metrics.items(), strict=True):
-            for i, name in enumerate(names):
-                runs = table3[table3["ood_set"] == name]
-                look = SETS[i % len(SETS)]
-                x = runs["sn_layers"].map(depths.index) + offsets[i]
-                axes.plot(
-                    x + 0.05, runs[metric], "o", color=look["color"], alpha=0.35, markersize=2.5
-                )
-                means = intervals[intervals["ood_set"] == name].set_index("sn_layers").loc[depths]
-                ends = means[f"{metric}_low"], means[f"{metric}_high"]
-                axes.errorbar(
-                    np.arange(len(depths)) + offsets[i],
-                    means[metric],
-                    yerr=[means[metric] - ends[0], ends[1] - means[metric]],
-                    capsize=2.5,
-                    elinewidth=1,
-                    linewidth=0.7,
-                    markersize=4.5,
-                    label=_wrapped(name),
-                    **look,
-                )
-            axes.set(xlabel="layers with SN (0 = control)", ylabel=label)
-            axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
-            axes.set_xlim(-0.5, len(depths) - 0.5)
-            axes.grid(visible=False, axis="x")
+        panels = figure.subplots(1, len(OOD_METRICS))
+        for axes, metric in zip(panels, OOD_METRICS, strict=True):
+            _draw_depths(axes, table3, intervals, metric)
         _legend_below(figure, *panels[0].get_legend_handles_labels())
 
 
@@ -321,9 +288,9 @@ def plot_sigmas(path: Path, sigmas: pd.DataFrame) -> None:
                 axes.plot(
                     np.arange(1, len(rows) + 1),
                     rows["sigma"],
-                    color=MODELS[model]["color"],
+                    color=MODEL_STYLES[model]["color"],
                     fillstyle=fill,
-                    label=f"{MODELS[model]['label']}, {when}",
+                    label=f"{MODEL_STYLES[model]['label']}, {when}",
                     linewidth=0.7,
                     marker="os"[model == "sn"],
                     markersize=4.5 if len(rows) < 60 else 2.5,
@@ -362,7 +329,7 @@ def plot_distances(path: Path, distances: pd.DataFrame) -> None:
             figure.subplots(1, len(models), squeeze=False)[0], models, strict=True
         ):
             rows = distances[distances["model"] == model]
-            for name, look in zip(names, itertools.cycle(SETS), strict=False):
+            for name, look in zip(names, itertools.cycle(SET_STYLES), strict=False):
                 of_pair = rows[rows["pair"] == name]
                 label = "two ID images" if name == "id" else f"ID and {name}"
                 axes.plot(
@@ -381,7 +348,7 @@ def plot_distances(path: Path, distances: pd.DataFrame) -> None:
                 axes.plot(x, bound * x, color=BLACK, linewidth=0.8, linestyle="--")
             axes.set(xlabel="distance of the normalised images", ylabel="distance of the features")
             axes.set_title(
-                f"{MODELS[model]['label']}\nratios from {bounds[0]:.2g} to {bounds[1]:.2g}"
+                f"{MODEL_STYLES[model]['label']}\nratios from {bounds[0]:.2g} to {bounds[1]:.2g}"
             )
             axes.set_xlim(0)
             axes.set_ylim(0, 1.15 * rows["feature"].max())
@@ -419,7 +386,7 @@ def _curves(
         for name, axes in panels.items():
             for model in models:
                 runs = curves[(curves["ood_set"] == name) & (curves["model"] == model)]
-                _draw_seeds(axes, runs, x, y, **MODELS[model])
+                _draw_seeds(axes, runs, x, y, **MODEL_STYLES[model])
             axes.set(title=_wrapped(name), xlim=(0, 1), ylim=(0, 1.01), box_aspect=1)
         yield panels
         _legend_below(figure, *grid[0].get_legend_handles_labels())
@@ -432,6 +399,58 @@ def _draw_seeds(axes: Axes, runs: pd.DataFrame, x: str, y: str, **line: Any) -> 
     if by_seed.shape[1] > 1:
         low, high = by_seed.min(axis=1), by_seed.max(axis=1)
         axes.fill_between(by_seed.index, low, high, color=line["color"], alpha=0.18, linewidth=0)
+
+
+def _draw_depths(axes: Axes, table3: pd.DataFrame, intervals: pd.DataFrame, metric: Metric) -> None:
+    """A metric by depth: the OOD sets beside one another, seeds as dots, intervals as bars."""
+    depths = sorted(table3["sn_layers"].unique())
+    sets = list(table3["ood_set"].unique())
+    offsets = 0.13 * (np.arange(len(sets)) - (len(sets) - 1) / 2)
+    for offset, name, look in zip(offsets, sets, itertools.cycle(SET_STYLES), strict=False):
+        runs = table3[table3["ood_set"] == name]
+        axes.plot(
+            runs["sn_layers"].map(depths.index) + offset + 0.05,
+            runs[metric.name],
+            "o",
+            color=look["color"],
+            alpha=0.35,
+            markersize=2.5,
+        )
+        of_set = intervals[intervals["ood_set"] == name].set_index("sn_layers").loc[depths]
+        mean, low, high = (of_set[f"{metric.name}{end}"] for end in ("", "_low", "_high"))
+        axes.errorbar(
+            np.arange(len(depths)) + offset,
+            mean,
+            yerr=[mean - low, high - mean],
+            capsize=2.5,
+            elinewidth=1,
+            linewidth=0.7,
+            markersize=4.5,
+            label=_wrapped(name),
+            **look,
+        )
+    axes.set(
+        xlabel="layers with SN (0 = control)",
+        ylabel=f"{metric.title} (%), {metric.better} is better",
+    )
+    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+    axes.set_xlim(-0.5, len(depths) - 0.5)
+    axes.grid(visible=False, axis="x")
+
+
+def _draw_histograms(
+    panels: Iterable[Axes], id_scores: FloatArray, ood_scores: list[FloatArray], tau: float
+) -> None:
+    """One panel for each OOD set, beside the ID images and the threshold."""
+    edges, label = _bins(np.concatenate([id_scores, *ood_scores, [tau]]))
+    for axes, scores in zip(panels, ood_scores, strict=True):
+        _draw_shares(axes, id_scores, edges, color=GREEN, label="ID test")
+        _draw_shares(axes, scores, edges, color=ORANGE, label="OOD")
+        axes.axvline(tau, color=BLACK, linewidth=1, linestyle="--", label="val threshold τ")
+        accepted = f"ID {_share_from(id_scores, tau)}, OOD {_share_from(scores, tau)}"
+        axes.set_title(f"≥ τ = {tau:.4g}: {accepted}", fontsize=9)
+        axes.set_xlabel(label)
+        axes.margins(x=0)
 
 
 def _draw_shares(axes: Axes, scores: FloatArray, edges: FloatArray, **look: Any) -> None:
@@ -457,7 +476,7 @@ def _share_from(scores: FloatArray, tau: float) -> str:
 
 def _depth_colors(depths: Iterable[int]) -> dict[int, str]:
     normalised = sorted(int(depth) for depth in depths if depth)
-    colors = {depth: DEPTHS[i % len(DEPTHS)] for i, depth in enumerate(normalised)}
+    colors = {depth: DEPTH_COLORS[i % len(DEPTH_COLORS)] for i, depth in enumerate(normalised)}
     return {0: BLUE, **colors} if 0 in depths else colors
 
 
@@ -480,9 +499,9 @@ def _wrapped(name: str) -> str:
 
 def _known_models(models: Iterable[str]) -> list[str]:
     given = set(models)
-    if not given or not given <= MODELS.keys():
-        raise ValueError(f"models must be among {', '.join(MODELS)}; got {sorted(given)}")
-    return [model for model in MODELS if model in given]
+    if not given or not given <= MODEL_STYLES.keys():
+        raise ValueError(f"models must be among {', '.join(MODEL_STYLES)}; got {sorted(given)}")
+    return [model for model in MODEL_STYLES if model in given]
 
 
 def _check_frame(name: str, frame: pd.DataFrame, columns: list[str]) -> None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from snojoe.data.prepare import read_classes
-from snojoe.data.shards import Shards
+from snojoe.data.prepare import read_classes, read_prepared_sets
 from snojoe.detectors import JointEnergy
 from snojoe.experiment import Folders
+from snojoe.inference.tuned import Tuning
 from snojoe.measures.curves import pr_series, roc_series
+from snojoe.measures.metrics import FloatArray
 from snojoe.params import Params
-from snojoe.results.distances import distance_ratios, set_distances, spaced_rows
-from snojoe.results.grids import Experiment, classifier_metrics, score_grid
-from snojoe.results.headline import headline_markdown
-from snojoe.results.paper import TABLE_2, paper_set
+from snojoe.results.classifier import classifier_metrics
+from snojoe.results.distances import distance_ratios, measured_distances
+from snojoe.results.grids import Grid, ScoreRow, compared_models, paper_rows, score_grid
+from snojoe.results.headline import headline_markdown, verdicts
+from snojoe.results.markdown import (
+    full_table2_markdown,
+    id_test_note,
+    table2_markdown,
+    tuning_markdown,
+)
+from snojoe.results.paper import TABLE_2, paper_cut, published
 from snojoe.results.plots import (
     plot_distances,
     plot_histograms,
@@ -25,20 +33,18 @@ from snojoe.results.plots import (
     plot_sigmas,
     plot_training,
 )
-from snojoe.results.tables import (
-    compare,
-    full_table2_markdown,
-    id_test_note,
-    paper_rows,
-    scores_tree,
-    statistics_tree,
-    summary_tree,
-    table2_markdown,
-    tuning_markdown,
-)
-from snojoe.support.files import write_json, write_text
+from snojoe.results.scores_json import scores_of, write_scores
+from snojoe.results.statistics_json import statistics_of, write_statistics
+from snojoe.results.stored import Experiment
+from snojoe.results.summary_json import summary_of, write_summary
+from snojoe.results.tables import full_table2_sets, table2_sets
+from snojoe.support.files import write_text
 
-IMAGES_FOR_DISTANCES = 400
+Models = Mapping[str, int]
+"""``control`` and ``sn`` -> their depth of spectral normalisation."""
+
+Energies = Mapping[str, Mapping[str, FloatArray]]
+"""Model -> "id" and each OOD set -> joint energies, (seeds, images) float64."""
 
 
 def write_table2(params: Params, folders: Folders) -> None:
@@ -47,143 +53,161 @@ def write_table2(params: Params, folders: Folders) -> None:
     Raises
     ------
     SnojoeError
-        If models or outputs are missing or damaged.
+        If models, outputs or the prepared sets are missing or damaged.
     """
-    depth = params.sn_layers
-    experiment = Experiment(folders.models, folders.outputs, list(params.data.ood), params.seeds)
-    experiment.check_models((0, depth))
+    experiment = Experiment.of(params, folders)
+    models = compared_models(params.sn_layers)
+    experiment.check_models(models.values())
 
-    grid = score_grid(experiment, depth)
-    table2 = grid.metrics()
-    bootstraps = grid.bootstrap(paper_rows(depth), params.score.resamples)
-    classifier = {
-        "control": classifier_metrics(experiment, 0),
-        "sn": classifier_metrics(experiment, depth),
+    grid = score_grid(experiment, params.sn_layers)
+    energies = {
+        model: grid.scores(ScoreRow(JointEnergy.name, model, depth))
+        for model, depth in models.items()
     }
-    scores = scores_tree(table2, classifier)
-    weights = experiment.config(depth, params.seeds[0])["normalized_weights"]
-    write_text(folders.metrics / "table2.csv", table2.round(6).to_csv(index=False))
-    write_text(folders.metrics / "table2_full.md", full_table2_markdown(table2))
-    write_json(folders.metrics / "scores.json", scores)
-    write_json(folders.metrics / "summary.json", summary_tree(scores, depth, weights))
+    classifiers = {
+        model: classifier_metrics(experiment, depth, energies[model]["id"])
+        for model, depth in models.items()
+    }
+    headline = write_metrics(params, experiment, grid, classifiers)
 
-    report = json.loads((folders.prepared / "report.json").read_text(encoding="utf-8"))
-    classes = read_classes(folders.prepared)
-    known = {name: paper_set(name, report, classes) for name in params.data.ood}
-    figures = {name: TABLE_2[paper] for name, paper in known.items() if paper}
-    tuning = tuning_by_model(experiment, depth)
-    images = grid.images()
-    tree = statistics_tree(bootstraps, compare(table2, bootstraps), images, tuning)
-    write_json(folders.metrics / "statistics.json", tree)
-    text = table2_markdown(table2, bootstraps, images, figures)
-    text += f"\n{tuning_markdown(tuning)}{id_test_note(report)}"
-    write_text(folders.metrics / "table2.md", text)
-    headline = headline_markdown(table2, scores, tree)
-    write_text(folders.metrics / "headline.md", headline)
+    draw_histograms(experiment, models, energies)
+    draw_curves(experiment, energies)
+    draw_training(experiment, models)
+    draw_sigmas(experiment, models)
+    write_distances(experiment, models)
 
-    draw(experiment, depth, folders)
-    understand(experiment, depth, folders)
     print(f"\n{headline}")
-    for model, frame in classifier.items():
+    all_classes = len(read_classes(folders.prepared))
+    for model, frame in classifiers.items():
         print(
             f"{model}: mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of "
-            f"{len(classes)} classes; the val threshold accepts {frame.accepted.mean():.2f}% "
+            f"{all_classes} classes; the val threshold accepts {frame.accepted.mean():.2f}% "
             f"of the ID test set"
         )
     tables = f"{folders.metrics / 'table2.md'}, {folders.metrics / 'table2_full.md'}"
     print(f"every score: {tables}; drawn: {folders.plots}")
 
 
-def tuning_by_model(experiment: Experiment, depth: int) -> dict[str, dict[str, Any]]:
+def write_metrics(
+    params: Params,
+    experiment: Experiment,
+    grid: Grid[ScoreRow],
+    classifiers: Mapping[str, pd.DataFrame],
+) -> str:
+    """Write all of ``metrics`` but the distances; return the headline."""
+    folders, seeds = experiment.folders, len(experiment.seeds)
+    table2 = grid.metrics()
+    scores = scores_of(table2, classifiers)
+    statistics = statistics_of(
+        table2,
+        grid.bootstrap(paper_rows(params.sn_layers), params.score.resamples),
+        grid.images(),
+        tuning_by_model(experiment, params.sn_layers),
+    )
+    sets = read_prepared_sets(folders.prepared)
+    paper = published(TABLE_2, sets, read_classes(folders.prepared))
+    tables = table2_sets(table2, statistics, paper)
+    cuts = {ood_set: paper_cut(figures) for ood_set, figures in paper.items()}
+    headline = headline_markdown(verdicts(scores, statistics), tables, statistics, seeds)
+    weights = experiment.normalized_weights(params.sn_layers)
+
+    write_text(folders.metrics / "table2.csv", table2.round(6).to_csv(index=False))
+    write_scores(folders.metrics / "scores.json", scores)
+    write_summary(folders.metrics / "summary.json", summary_of(scores, params.sn_layers, weights))
+    write_statistics(folders.metrics / "statistics.json", statistics)
+    write_text(
+        folders.metrics / "table2.md",
+        f"{table2_markdown(tables, statistics, cuts, seeds)}\n"
+        f"{tuning_markdown(statistics.tuning)}{id_test_note(sets)}",
+    )
+    full = full_table2_markdown(full_table2_sets(table2), seeds)
+    write_text(folders.metrics / "table2_full.md", full)
+    write_text(folders.metrics / "headline.md", headline)
+    return headline
+
+
+def tuning_by_model(experiment: Experiment, sn_layers: int) -> dict[str, dict[str, Tuning]]:
     """What tuning chose, by model and seed; a model of which nothing was tuned is left out."""
     tuning = {
-        model: {str(seed): experiment.tuning(layers, seed) for seed in experiment.seeds}
-        for model, layers in {"control": 0, "sn": depth}.items()
+        model: {str(seed): experiment.tuning(depth, seed) for seed in experiment.seeds}
+        for model, depth in compared_models(sn_layers).items()
     }
     return {model: by_seed for model, by_seed in tuning.items() if any(by_seed.values())}
 
 
-def draw(experiment: Experiment, depth: int, folders: Folders) -> None:
-    """Histograms, ROC and PR curves and training curves, as pictures and as series for DVC."""
-    depths = {"control": 0, "sn": depth}
-    first = experiment.seeds[0]
-    energy = {
-        (model, seed): {
-            name: JointEnergy().fit(outputs.logits).score_samples(outputs.logits)
-            for name, outputs in [
-                ("id", experiment.id(layers, seed, "test")),
-                *((s, experiment.ood(layers, seed, s)) for s in experiment.ood_sets),
-            ]
-        }
-        for model, layers in depths.items()
-        for seed in experiment.seeds
-    }
+def draw_histograms(experiment: Experiment, models: Models, energies: Energies) -> None:
+    """Joint energies of the first seed."""
+    seed = experiment.seeds[0]
     plot_histograms(
-        folders.plots / "histograms.png",
-        {model: energy[model, first]["id"] for model in depths},
-        {s: {model: energy[model, first][s] for model in depths} for s in experiment.ood_sets},
-        {m: experiment.config(layers, first)["threshold"]["tau"] for m, layers in depths.items()},
-        seed=first,
+        experiment.folders.plots / "histograms.png",
+        {model: energies[model]["id"][0] for model in models},
+        {s: {model: energies[model][s][0] for model in models} for s in experiment.ood_sets},
+        {model: experiment.threshold(depth, seed) for model, depth in models.items()},
+        seed=seed,
     )
-    roc, pr = (
-        pd.concat(
-            [
-                series(scores["id"], scores[s]).assign(ood_set=s, model=model, seed=seed)
-                for (model, seed), scores in energy.items()
-                for s in experiment.ood_sets
-            ],
-            ignore_index=True,
-        )
-        for series in (roc_series, pr_series)
-    )
-    plot_roc(folders.plots / "roc.png", roc)
-    sizes = {name: len(scores) for name, scores in energy["control", first].items()}
+
+
+def draw_curves(experiment: Experiment, energies: Energies) -> None:
+    """ROC and precision-recall curves of joint energy, as pictures and as series for DVC."""
+    plots, seeds = experiment.folders.plots, experiment.seeds
+    roc, pr = (_curves(series, energies, seeds) for series in (roc_series, pr_series))
+    plot_roc(plots / "roc.png", roc)
+    sizes = {name: scores.shape[1] for name, scores in energies["control"].items()}
     chance = {s: sizes["id"] / (sizes["id"] + sizes[s]) for s in experiment.ood_sets}
-    plot_pr(folders.plots / "pr.png", pr, chance)
-    history = experiment.history(depths.values())
-    plot_training(folders.plots / "training.png", history)
+    plot_pr(plots / "pr.png", pr, chance)
+    _write_means(plots / "roc.csv", roc, ["ood_set", "model", "fpr"], ["tpr"])
+    _write_means(plots / "pr.csv", pr, ["ood_set", "model", "recall"], ["precision"])
 
-    # Means over seeds: one line for each model and set, so that two experiments overlay.
-    mean_roc = roc.groupby(["ood_set", "model", "fpr"], as_index=False)["tpr"].mean()
-    write_text(folders.plots / "roc.csv", mean_roc.round(5).to_csv(index=False))
-    mean_pr = pr.groupby(["ood_set", "model", "recall"], as_index=False)["precision"].mean()
-    write_text(folders.plots / "pr.csv", mean_pr.round(5).to_csv(index=False))
-    history = history.assign(model=["sn" if n else "control" for n in history.sn_layers])
+
+def draw_training(experiment: Experiment, models: Models) -> None:
+    """Loss and val mAP by epoch, as a picture and as a series for DVC."""
+    plots = experiment.folders.plots
+    history = experiment.history(models.values())
+    plot_training(plots / "training.png", history)
+    history = history.assign(model=["sn" if depth else "control" for depth in history.sn_layers])
     columns = ["train_loss", "val_loss", "val_map"]
-    mean_history = history.groupby(["model", "epoch"], as_index=False)[columns].mean()
-    write_text(folders.plots / "training.csv", mean_history.round(5).to_csv(index=False))
+    _write_means(plots / "training.csv", history, ["model", "epoch"], columns)
 
 
-def understand(experiment: Experiment, depth: int, folders: Folders) -> None:
-    """What SN did to the weights, and whether distances are preserved (eq. 14)."""
-    depths = {"control": 0, "sn": depth}
-    first = experiment.seeds[0]
-    sigmas = experiment.sigmas(depths)
-    plot_sigmas(folders.plots / "sigma.png", sigmas[sigmas["seed"] == first])
+def draw_sigmas(experiment: Experiment, models: Models) -> None:
+    """What SN did to the weights: a picture of the first seed, and means over the seeds."""
+    plots = experiment.folders.plots
+    sigmas = experiment.sigmas(models)
+    plot_sigmas(plots / "sigma.png", sigmas[sigmas["seed"] == experiment.seeds[0]])
     ends = sigmas[sigmas["epoch"].isin([0, sigmas["epoch"].max()])]
     keys = ["model", "weight", "layer", "normalized", "epoch"]
-    means = ends.groupby(keys, as_index=False, sort=False)[["sigma", "raw_sigma"]].mean()
-    write_text(folders.plots / "sigma.csv", means.round(5).to_csv(index=False))
+    _write_means(plots / "sigma.csv", ends, keys, ["sigma", "raw_sigma"], sort=False)
 
-    rows, pixels = {}, {}
-    for name in ("id", *experiment.ood_sets):
-        shards = Shards(folders.prepared / ("test" if name == "id" else f"ood/{name}"))
-        rows[name] = spaced_rows(len(shards), IMAGES_FOR_DISTANCES)
-        pixels[name] = shards.pixels(rows[name])
-    frames = []
-    for model, layers in depths.items():
-        for seed in experiment.seeds:
-            features = {
-                name: (
-                    experiment.id(layers, seed, "test")
-                    if name == "id"
-                    else experiment.ood(layers, seed, name)
-                ).features[chosen]
-                for name, chosen in rows.items()
-            }
-            frames.append(set_distances(pixels, features).assign(model=model, seed=seed))
-    distances = pd.concat(frames, ignore_index=True)
-    plot_distances(folders.plots / "distances.png", distances[distances["seed"] == first])
-    write_text(
-        folders.metrics / "distances.csv", distance_ratios(distances).round(5).to_csv(index=False)
-    )
+
+def write_distances(experiment: Experiment, models: Models) -> None:
+    """Whether distances are preserved (eq. 14): a picture of the first seed, ratios of each."""
+    folders = experiment.folders
+    distances = measured_distances(experiment, models)
+    first = distances[distances["seed"] == experiment.seeds[0]]
+    plot_distances(folders.plots / "distances.png", first)
+    ratios = distance_ratios(distances).round(5).to_csv(index=False)
+    write_text(folders.metrics / "distances.csv", ratios)
+
+
+def _curves(
+    series: Callable[[FloatArray, FloatArray], pd.DataFrame],
+    energies: Energies,
+    seeds: Sequence[int],
+) -> pd.DataFrame:
+    """`series` of every model, seed and OOD set, which further columns name."""
+    frames = [
+        series(sets["id"][i], sets[name][i]).assign(ood_set=name, model=model, seed=seed)
+        for model, sets in energies.items()
+        for i, seed in enumerate(seeds)
+        for name in sets
+        if name != "id"
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _write_means(
+    path: Path, frame: pd.DataFrame, keys: list[str], values: list[str], *, sort: bool = True
+) -> None:
+    """Means over seeds: one line for each model (and set), so that two experiments overlay."""
+    means = frame.groupby(keys, as_index=False, sort=sort)[values].mean()
+    write_text(path, means.round(5).to_csv(index=False))

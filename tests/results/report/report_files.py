@@ -6,13 +6,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from example_tables import classifier, resamples, resamples2, table2, table3
+from example_tables import classifiers, resamples, statistics, table2, table3
 from PIL import Image
 
 from snojoe.data.shards import Row, write_shards
+from snojoe.experiment import Folders
 from snojoe.params import load_params
-from snojoe.results.grids import Experiment
-from snojoe.results.tables import ablation_series, compare, scores_tree, statistics_tree
+from snojoe.results.scores_json import scores_of, write_scores
+from snojoe.results.statistics_json import write_statistics
+from snojoe.results.stored import Experiment
+from snojoe.results.table3 import ablation_series
 from snojoe.support.files import write_json
 
 ROOT = Path(__file__).parents[3]
@@ -41,21 +44,21 @@ def shards(folder, images, side=SIDE):
     write_shards(folder, rows, split="x", content="pixels", image_size=side)
 
 
-def paper_counts(images):
-    """What preprocess reports of the paper's own data."""
-    return {"id": {"test": {"images": 10_991}}, "ood": images, "id_test_is_val": False}
+def prepared_sets(**images):
+    """What preprocess reports of the paper's test images and of OOD sets."""
+    ood = {name: {"images": count} for name, count in images.items()}
+    return {"id": {"test": {"images": 10_991}}, "ood": ood, "id_test_is_val": False}
 
 
 def make_experiment(tmp_path):
     """Folders, parameters and an `Experiment` of two seeds."""
-    metrics, plots, prepared = (tmp_path / name for name in ("metrics", "plots", "prepared"))
+    folders = Folders(tmp_path)
+    metrics, plots, prepared = folders.metrics, folders.plots, folders.prepared
     for folder in (metrics, plots, prepared):
-        folder.mkdir()
+        folder.mkdir(parents=True)
     table = table2(SETS)
-    bootstraps = resamples2(table)
-    tree = statistics_tree(bootstraps, compare(table, bootstraps), IMAGES, {})
-    write_json(metrics / "statistics.json", tree)
-    write_json(metrics / "scores.json", scores_tree(table, classifier()))
+    write_statistics(metrics / "statistics.json", statistics(table, images=IMAGES))
+    write_scores(metrics / "scores.json", scores_of(table, classifiers()))
     table.to_csv(metrics / "table2.csv", index=False)
     depths = pd.concat(table3().assign(ood_set=name) for name in SETS)
     depths.to_csv(metrics / "table3.csv", index=False)
@@ -85,19 +88,18 @@ def make_experiment(tmp_path):
         Image.new("RGB", (1000, 300), "white").save(plots / f"{name}.png")
 
     write_json(prepared / "classes.json", LABELS)
-    write_json(prepared / "report.json", paper_counts({s: {"images": IMAGES[s]} for s in SETS}))
-    shards(prepared / "test", IMAGES["id"])
+    write_json(prepared / "report.json", prepared_sets(**{name: IMAGES[name] for name in SETS}))
+    shards(folders.shards("test"), IMAGES["id"])
     for name in SETS:
-        shards(prepared / "ood" / name, IMAGES[name])
+        shards(folders.shards(name), IMAGES[name])
     for seed in (0, 1):
-        model = tmp_path / "models/sn9" / f"seed{seed}"
+        model = folders.model(9, seed)
         model.mkdir(parents=True)
         config = {"normalized_weights": 12, "threshold": {"tau": TAU}}
         (model / "config.json").write_text(json.dumps(config))
-        folder = tmp_path / "outputs/sn9"
-        outputs(folder / f"id/seed{seed}/test", IMAGES["id"], labels=True)
+        outputs(folders.outputs(9, seed, "test"), IMAGES["id"], labels=True)
         for i, name in enumerate(SETS):
-            outputs(folder / f"ood/seed{seed}/{name}", IMAGES[name], seed=i + 1)
+            outputs(folders.outputs(9, seed, name), IMAGES[name], seed=i + 1)
 
     params = load_params(ROOT / "params.yaml")
     ood = {name: next(iter(params.data.ood.values())) for name in SETS}
@@ -105,9 +107,5 @@ def make_experiment(tmp_path):
         update={"data": params.data.model_copy(update={"ood": ood}), "seeds": [0, 1]}
     )
     return SimpleNamespace(
-        params=params,
-        experiment=Experiment(tmp_path / "models", tmp_path / "outputs", SETS, [0, 1]),
-        metrics=metrics,
-        plots=plots,
-        prepared=prepared,
+        params=params, folders=folders, experiment=Experiment.of(params, folders)
     )

@@ -9,7 +9,7 @@ from html import escape
 import pytest
 from report_files import make_experiment
 
-from snojoe.results.report import read_report, render
+from snojoe.results.report import read_page, render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FOUND = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -87,9 +87,7 @@ def browse(page, profile, *flags):
 @pytest.fixture(scope="module")
 def html(tmp_path_factory):
     made = make_experiment(tmp_path_factory.mktemp("experiment"))
-    return render(
-        read_report(made.params, made.experiment, made.metrics, made.plots, made.prepared)
-    )
+    return render(read_page(made.params, made.folders))
 
 
 def measured(html, folder, width, *flags):

@@ -3,10 +3,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from report_files import make_experiment
+from report_files import make_experiment, prepared_sets
 
 from snojoe.results.paper import CLASSES
-from snojoe.results.report import read_report, render
+from snojoe.results.report import read_page, render
 from snojoe.results.report.page import read_table
 from snojoe.support.files import write_json
 
@@ -43,8 +43,7 @@ class Page(HTMLParser):
 
 
 def page_of(experiment):
-    sources = (experiment.metrics, experiment.plots, experiment.prepared)
-    return render(read_report(experiment.params, experiment.experiment, *sources))
+    return render(read_page(experiment.params, experiment.folders))
 
 
 @pytest.fixture
@@ -103,10 +102,9 @@ def test_every_picture_of_the_plots_folder_has_its_figures_as_text(page):
 
 def test_the_papers_figures_stand_beside_the_papers_data_alone(experiment):
     assert "paper's" not in Page(page_of(experiment)).text.split("Table 2:")[1].split("Table 3")[0]
-    write_json(experiment.prepared / "classes.json", CLASSES)
-    sets = {"a": {"images": 7}, "texture": {"images": 5_640}}
-    counts = {"id": {"test": {"images": 10_991}}, "ood": sets, "id_test_is_val": False}
-    write_json(experiment.prepared / "report.json", counts)
+    prepared = experiment.folders.prepared
+    write_json(prepared / "classes.json", CLASSES)
+    write_json(prepared / "report.json", prepared_sets(a=7, texture=5_640))
     text = Page(page_of(experiment)).text
     table2, table3 = text.split("Every score on both")[0], text.split("Table 3: SN on")[1]
     assert table2.count("paper's (ours") == 3  # of one of the two sets, for each metric
@@ -128,7 +126,7 @@ def test_sigma_is_the_largest_of_each_counted_layer(page):
 
 def test_one_seed_has_no_spread_and_says_so(experiment):
     for name in ("table2", "table3"):
-        path = experiment.metrics / f"{name}.csv"
+        path = experiment.folders.metrics / f"{name}.csv"
         lines = path.read_text().splitlines()
         seed = lines[0].split(",").index("seed")
         kept = [line for line in lines if line.split(",")[seed] != "1"]

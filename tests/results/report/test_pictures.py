@@ -18,11 +18,11 @@ def experiment(tmp_path):
 
 @pytest.fixture
 def sets(experiment):
-    return picture_sets(experiment.experiment, experiment.prepared, LABELS, 9)
+    return picture_sets(experiment.experiment, LABELS, 9)
 
 
 def energies(experiment, name):
-    return joint_energy(experiment.experiment.ood(9, 0, name).logits)
+    return joint_energy(experiment.experiment.outputs(9, 0, name).logits)
 
 
 def opened(uri):
@@ -53,7 +53,7 @@ def test_a_picture_is_the_image_of_its_energy_and_name(experiment, sets):
 
 def test_three_labels_by_their_own_probabilities(experiment, sets):
     picture = sets[0].galleries[0].pictures[0]
-    logits = experiment.experiment.ood(9, 0, "a").logits
+    logits = experiment.experiment.outputs(9, 0, "a").logits
     (best,) = (row for row in logits if np.isclose(joint_energy(row[None]), picture.energy))
     expected = sorted(1 / (1 + np.exp(-best)), reverse=True)
     assert [p for _, p in picture.labels] == pytest.approx(expected)
@@ -62,7 +62,7 @@ def test_three_labels_by_their_own_probabilities(experiment, sets):
 
 
 def test_id_images_below_the_threshold_with_their_true_labels(experiment, sets):
-    energy = joint_energy(experiment.experiment.id(9, 0, "test").logits)
+    energy = joint_energy(experiment.experiment.outputs(9, 0, "test").logits)
     (gallery,) = sets[-1].galleries
     expected = np.sort(energy[energy < 2.0])
     assert expected.size

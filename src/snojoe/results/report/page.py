@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from snojoe.data.prepare import read_classes
+from snojoe.data.prepare import read_classes, read_prepared_sets
+from snojoe.experiment import Folders
+from snojoe.measures.ood_metrics import AUPR, AUROC, FPR95, OOD_METRICS, Metric
 from snojoe.model.architectures import layer_names
 from snojoe.params import Params
-from snojoe.results.grids import Experiment
-from snojoe.results.headline import Verdict, interval, overall, verdicts
-from snojoe.results.paper import TABLE_2, TABLE_3, paper_set
-from snojoe.results.report.cells import (
-    LayerSigma,
-    SetTable,
-    full_table2_cells,
-    mean_distances,
-    sigma_by_layer,
-    table2_cells,
-    table3_cells,
-)
+from snojoe.results.formatting import interval, p_value, relative_cut
+from snojoe.results.headline import Verdict, overall, verdicts
+from snojoe.results.markdown import id_test_note
+from snojoe.results.paper import TABLE_2, TABLE_3, paper_cut, published
 from snojoe.results.report.pictures import PictureSet, data_uri, picture_sets
-from snojoe.results.tables import HEADINGS, id_test_note, p_value, paper_cut
+from snojoe.results.report.summaries import LayerSigma, mean_distances, sigma_by_layer
+from snojoe.results.scores_json import Scores, read_scores
+from snojoe.results.statistics_json import Statistics, read_statistics
+from snojoe.results.stored import Experiment
+from snojoe.results.tables import (
+    FullSetTable,
+    SetTable,
+    full_table2_sets,
+    table2_sets,
+    table3_sets,
+)
 
 
-class Figure(NamedTuple):
+class InlinePlot(NamedTuple):
     """A picture of the ``plots`` folder, inlined."""
 
     src: str
@@ -43,20 +45,20 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What the template shows; `read_report` reads it."""
+class Page:
+    """What the template shows; `read_page` reads it."""
 
     overall: str
     verdicts: list[Verdict]
-    statistics: Mapping[str, Any]
+    statistics: Statistics
     paper_cuts: Mapping[str, float]
-    scores: Mapping[str, Any]
+    scores: Scores
     seeds: Sequence[int]
     facts: Mapping[str, str]
     table2: list[SetTable]
-    table2_full: list[SetTable]
+    table2_full: list[FullSetTable]
     table3: list[SetTable]
-    figures: Mapping[str, Figure]
+    plots: Mapping[str, InlinePlot]
     picture_sets: list[PictureSet]
     threshold: float
     sigmas: list[LayerSigma]
@@ -65,62 +67,53 @@ class Report:
     tuned: bool
 
 
-def read_report(
-    params: Params, experiment: Experiment, metrics: Path, plots: Path, prepared: Path
-) -> Report:
+def read_page(params: Params, folders: Folders) -> Page:
     """Collect what a page shows.
 
-    Parameters
-    ----------
-    params : Params
-    experiment : Experiment
-        Its models and outputs; only those of the main depth and the first seed are read.
-    metrics, plots : Path
-        Folders that score and ablate wrote.
-    prepared : Path
-        Folder of the shards.
+    Of models and outputs only those of the main depth and the first seed are read.
 
     Raises
     ------
     SnojoeError
-        If shards or outputs are missing or damaged.
+        If the results, the prepared sets, a model or its outputs are missing or damaged.
     """
-    scores, statistics = (_read_json(metrics / f"{n}.json") for n in ("scores", "statistics"))
-    table2, table3 = (read_table(metrics / f"{n}.csv") for n in ("table2", "table3"))
-    sigma, history = (read_table(plots / f"{n}.csv") for n in ("sigma", "training"))
-    counts = _read_json(prepared / "report.json")
-    classes = read_classes(prepared)
-    known = {name: paper_set(name, counts, classes) for name in params.data.ood}
+    experiment = Experiment.of(params, folders)
+    scores = read_scores(folders.metrics / "scores.json")
+    statistics = read_statistics(folders.metrics / "statistics.json")
+    table2, table3, distances = (
+        read_table(folders.metrics / f"{name}.csv") for name in ("table2", "table3", "distances")
+    )
+    sigma, history, intervals = (
+        read_table(folders.plots / f"{name}.csv") for name in ("sigma", "training", "ablation")
+    )
+    sets, classes = read_prepared_sets(folders.prepared), read_classes(folders.prepared)
+    paper2, paper3 = (published(table, sets, classes) for table in (TABLE_2, TABLE_3))
     found = verdicts(scores, statistics)
-    config = experiment.config(params.sn_layers, params.seeds[0])
     alts = _alternative_texts(scores, table3, sigma, history)
-    return Report(
+    weights = experiment.normalized_weights(params.sn_layers)
+    return Page(
         overall=overall(found),
         verdicts=found,
         statistics=statistics,
-        paper_cuts={s: paper_cut(TABLE_2[p]) for s, p in known.items() if p},
+        paper_cuts={name: paper_cut(figures) for name, figures in paper2.items()},
         scores=scores,
         seeds=params.seeds,
-        facts=_facts(params, config["normalized_weights"], statistics["images"], len(classes)),
-        table2=table2_cells(table2, statistics, {s: TABLE_2[p] for s, p in known.items() if p}),
-        table2_full=full_table2_cells(table2),
-        table3=table3_cells(
-            table3,
-            read_table(plots / "ablation.csv"),
-            {s: TABLE_3[p] for s, p in known.items() if p},
-        ),
-        figures={name: _figure(plots / f"{name}.png", alt) for name, alt in alts.items()},
-        picture_sets=picture_sets(experiment, prepared, classes, params.sn_layers),
-        threshold=config["threshold"]["tau"],
+        facts=_facts(params, weights, statistics.images, len(classes)),
+        table2=table2_sets(table2, statistics, paper2),
+        table2_full=full_table2_sets(table2),
+        table3=table3_sets(table3, intervals, paper3),
+        plots={name: _inlined(folders.plots / f"{name}.png", alt) for name, alt in alts.items()},
+        picture_sets=picture_sets(experiment, classes, params.sn_layers),
+        threshold=experiment.threshold(params.sn_layers, params.seeds[0]),
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
-        distances=mean_distances(read_table(metrics / "distances.csv")),
-        id_test_note=id_test_note(counts).strip(),
-        tuned=bool(statistics["tuning"]),
+        distances=mean_distances(distances),
+        id_test_note=id_test_note(sets).strip(),
+        tuned=bool(statistics.tuning),
     )
 
 
-def render(report: Report) -> str:
-    """The page, which loads nothing and runs nothing."""
+def render(page: Page) -> str:
+    """The page as HTML, which loads nothing and runs nothing."""
     environment = Environment(
         loader=PackageLoader("snojoe.results", "report"),
         autoescape=True,
@@ -129,10 +122,11 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["interval"] = interval
-    environment.filters["p_value"] = lambda p: p_value(nan if p is None else p)
+    environment.filters["p_value"] = p_value
     environment.filters["thousands"] = "{:,}".format
+    environment.globals["relative_cut"] = relative_cut
     template = environment.get_template("page.html.jinja")
-    return template.render(report=report, metrics=HEADINGS)
+    return template.render(page=page, metrics=OOD_METRICS)
 
 
 def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int) -> dict[str, str]:
@@ -152,29 +146,28 @@ def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int
 
 
 def _alternative_texts(
-    scores: Mapping[str, Any], table3: pd.DataFrame, sigma: pd.DataFrame, history: pd.DataFrame
+    scores: Scores, table3: pd.DataFrame, sigma: pd.DataFrame, history: pd.DataFrame
 ) -> dict[str, str]:
     """For each picture what it shows, and the figures that a look at it would give."""
-    sets = [name for name in scores if name != "id"]
 
-    def both(metric: str) -> str:
+    def both(metric: Metric) -> str:
         pairs = (
-            f"{s} {scores[s]['joint_energy'][metric]:.2f} and {scores[s]['snojoe'][metric]:.2f}"
-            for s in sets
+            f"{name} {of['joint_energy'][metric.name]:.2f} and {of['snojoe'][metric.name]:.2f}"
+            for name, of in scores.ood.items()
         )
-        return f"{metric.upper()} in percent without and with SN: {'; '.join(pairs)}."
+        return f"{metric.title} in percent without and with SN: {'; '.join(pairs)}."
 
-    depths = table3.groupby(["ood_set", "sn_layers"], sort=False)["fpr95"].mean().round(2)
+    depths = table3.groupby(["ood_set", "sn_layers"], sort=False)[FPR95.name].mean().round(2)
     by_depth = "; ".join(
         f"{s} " + ", ".join(f"{value:.2f} at depth {depth}" for depth, value in depths[s].items())
-        for s in sets
+        for s in scores.ood
     )
     final = history[history["epoch"] == history["epoch"].max()].set_index("model")["val_map"]
     largest = sigma[sigma["epoch"] == sigma["epoch"].max()].groupby("model")["sigma"].max()
     return {
-        "histograms": f"Histograms of the joint energy of ID test and OOD images. {both('fpr95')}",
-        "roc": f"ROC curves of joint energy. {both('auroc')}",
-        "pr": f"Precision-recall curves of joint energy. {both('aupr')}",
+        "histograms": f"Histograms of the joint energy of ID test and OOD images. {both(FPR95)}",
+        "roc": f"ROC curves of joint energy. {both(AUROC)}",
+        "pr": f"Precision-recall curves of joint energy. {both(AUPR)}",
         "ablation": f"FPR95, AUROC and AUPR by depth of SN. FPR95 in percent: {by_depth}.",
         "training": "Loss and val mAP by epoch. Val mAP after the last: "
         + ", ".join(f"{model} {value:.1%}" for model, value in final.items())
@@ -187,18 +180,13 @@ def _alternative_texts(
     }
 
 
-def _figure(path: Path, alt: str) -> Figure:
+def _inlined(path: Path, alt: str) -> InlinePlot:
     content = path.read_bytes()
     with Image.open(io.BytesIO(content)) as image:
-        return Figure(data_uri(content, "image/png"), *image.size, alt)
+        return InlinePlot(data_uri(content, "image/png"), *image.size, alt)
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file in which OOD sets may have any name, such as 2012 or NA."""
     names = {"ood_set": str, "pair": str}
     return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from snojoe.data.shards import Shards
 from snojoe.detectors.outputs import ModelOutputs
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.energy import joint_energy
-from snojoe.results.grids import Experiment
+from snojoe.results.stored import Experiment
 
 MOST_PICTURES = 110  # on a page, so that it stays small however many OOD sets there are
 EDGE = 160
@@ -67,55 +67,30 @@ class PictureSet(NamedTuple):
 
 
 def picture_sets(
-    experiment: Experiment, prepared: Path, classes: Sequence[str], sn_layers: int
+    experiment: Experiment, classes: Sequence[str], sn_layers: int
 ) -> list[PictureSet]:
     """What the SN model of the first seed gets wrong and right, for each OOD set and for ID test.
 
     Parameters
     ----------
     experiment : Experiment
-    prepared : Path
-        Folder of the shards.
     classes : sequence of str
         Names of the labels.
     sn_layers : int
         Depth of the model.
     """
     seed = experiment.seeds[0]
-    tau = experiment.config(sn_layers, seed)["threshold"]["tau"]
+    tau = experiment.threshold(sn_layers, seed)
     count = max(2, min(6, MOST_PICTURES // (3 * len(experiment.ood_sets) + 2)))
 
-    def gallery(title: str, note: str, rows: NDArray[np.intp]) -> Gallery:
-        return Gallery(title, note, _pictures(shards, outputs, energy, rows, tau, classes))
-
-    sets = []
-    for name in experiment.ood_sets:
-        shards, outputs = Shards(prepared / "ood" / name), experiment.ood(sn_layers, seed, name)
+    def images(name: str) -> _Images:
+        outputs = experiment.outputs(sn_layers, seed, name)
         energy = joint_energy(np.asarray(outputs.logits, np.float64))
-        ranked = np.argsort(-energy, kind="stable")
-        nearest = np.argsort(np.abs(energy - tau), kind="stable")[:count]
-        wrong = f"{np.mean(energy >= tau):.1%} of {energy.size:,} images are accepted"
-        sets.append(
-            PictureSet(
-                name,
-                [
-                    gallery("Most confidently wrong", f"highest energy; {wrong}", ranked[:count]),
-                    gallery("Borderline", "energy nearest to the threshold", nearest),
-                    gallery("Clearest", "lowest energy", ranked[::-1][:count]),
-                ],
-            )
-        )
-    shards, outputs = Shards(prepared / "test"), experiment.id(sn_layers, seed, "test")
-    energy = joint_energy(np.asarray(outputs.logits, np.float64))
-    rejected = np.flatnonzero(energy < tau)
-    note = f"{rejected.size:,} of {energy.size:,} images lie below the threshold"
-    lowest = rejected[np.argsort(energy[rejected], kind="stable")][: 2 * count]
-    return [
-        *sets,
-        PictureSet(
-            "In-distribution test images", [gallery("Rejected, lowest first", note, lowest)]
-        ),
-    ]
+        return _Images(experiment.shards(name), outputs, energy, tau, classes)
+
+    sets = [PictureSet(name, _ood_galleries(images(name), count)) for name in experiment.ood_sets]
+    rejected = _rejected(images("test"), 2 * count)
+    return [*sets, PictureSet("In-distribution test images", [rejected])]
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> str:
@@ -135,33 +110,58 @@ def data_uri(content: bytes, mime_type: str) -> str:
     return f"data:{mime_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _pictures(
-    shards: Shards,
-    outputs: ModelOutputs,
-    energy: FloatArray,
-    rows: NDArray[np.intp],
-    tau: float,
-    classes: Sequence[str],
-) -> list[Picture]:
-    """In the order of `rows`."""
-    if not rows.size:
-        return []
-    ascending = np.unique(rows)
-    pixels = dict(zip(ascending, shards.pixels(ascending), strict=True))
-    names = shards.table(["id"])["id"]
-    pictures = []
-    for row in rows:
-        probabilities = expit(np.asarray(outputs.logits[row], np.float64))
+@dataclass(frozen=True)
+class _Images:
+    """A set of n images, their outputs and energies (n,), and what makes pictures of them."""
+
+    shards: Shards
+    outputs: ModelOutputs
+    energy: FloatArray
+    tau: float
+    classes: Sequence[str]
+
+    def pictures(self, rows: NDArray[np.intp]) -> list[Picture]:
+        """In the order of `rows`."""
+        if not rows.size:
+            return []
+        ascending = np.unique(rows)
+        pixels = dict(zip(ascending, self.shards.pixels(ascending), strict=True))
+        names = self.shards.table(["id"])["id"]
+        return [self._picture(row, names[int(row)].as_py(), pixels[row]) for row in rows]
+
+    def _picture(self, row: np.intp, name: str, pixels: NDArray[np.uint8]) -> Picture:
+        probabilities = expit(np.asarray(self.outputs.logits[row], np.float64))
         strongest = np.argsort(-probabilities, kind="stable")[:LABELS]
-        truth = () if outputs.labels is None else np.flatnonzero(outputs.labels[row])
-        pictures.append(
-            Picture(
-                src=thumbnail(pixels[row]),
-                name=names[int(row)].as_py(),
-                energy=float(energy[row]),
-                accepted=bool(energy[row] >= tau),
-                labels=[(classes[int(i)], float(probabilities[i])) for i in strongest],
-                annotated=[classes[int(i)] for i in truth],
-            )
+        labels = self.outputs.labels
+        truth = () if labels is None else np.flatnonzero(labels[row])
+        return Picture(
+            src=thumbnail(pixels),
+            name=name,
+            energy=float(self.energy[row]),
+            accepted=bool(self.energy[row] >= self.tau),
+            labels=[(self.classes[int(i)], float(probabilities[i])) for i in strongest],
+            annotated=[self.classes[int(i)] for i in truth],
         )
-    return pictures
+
+
+def _ood_galleries(images: _Images, count: int) -> list[Gallery]:
+    """`count` OOD images of each kind."""
+    energy, tau = images.energy, images.tau
+    ranked = np.argsort(-energy, kind="stable")
+    nearest = np.argsort(np.abs(energy - tau), kind="stable")
+    wrong = f"{np.mean(energy >= tau):.1%} of {energy.size:,} images are accepted"
+    kinds = [
+        ("Most confidently wrong", f"highest energy; {wrong}", ranked),
+        ("Borderline", "energy nearest to the threshold", nearest),
+        ("Clearest", "lowest energy", ranked[::-1]),
+    ]
+    return [Gallery(title, note, images.pictures(rows[:count])) for title, note, rows in kinds]
+
+
+def _rejected(images: _Images, count: int) -> Gallery:
+    """At most `count` ID images that are not accepted."""
+    energy = images.energy
+    rejected = np.flatnonzero(energy < images.tau)
+    note = f"{rejected.size:,} of {energy.size:,} images lie below the threshold"
+    lowest = rejected[np.argsort(energy[rejected], kind="stable")][:count]
+    return Gallery("Rejected, lowest first", note, images.pictures(lowest))

@@ -1,0 +1,90 @@
+"""One pass per set over the images, for all seeds of a depth: what every score reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from snojoe.data.shards import Shards
+from snojoe.experiment import Folders, seed_folder
+from snojoe.inference.passes import write_outputs
+from snojoe.inference.perturbation import Noise
+from snojoe.inference.tuned import write_tuning
+from snojoe.inference.tuning import chosen_noises, fit_mahalanobis, tune, tuning_images
+from snojoe.model.classifier import Classifier, load_model
+from snojoe.params import Params
+from snojoe.support.failures import explained
+from snojoe.support.files import atomic_folder
+
+
+def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
+    """Write what the models of a depth say of train, val and test; tune them before test.
+
+    Noise is added to the test images alone: detectors are fitted on clean ones.
+
+    Raises
+    ------
+    SnojoeError
+        If models or shards are missing or damaged, or a batch does not fit into memory.
+    """
+    models = _load_models(params, folders, sn_layers)
+    with atomic_folder(folders.id_outputs(sn_layers)) as target:
+        _write_sets(params, folders, models, target, ("train", "val"))
+        if params.infer.tune:
+            _tune_each(params, folders, models, target)
+        noises = [chosen_noises(seed_folder(target, seed)) for seed in params.seeds]
+        _write_sets(params, folders, models, target, ("test",), noises)
+
+
+def infer_ood(params: Params, folders: Folders, sn_layers: int) -> None:
+    """Write what the models of a depth say of every OOD set, with the noise that `infer_id` tuned.
+
+    Raises
+    ------
+    SnojoeError
+        As `infer_id`.
+    """
+    models = _load_models(params, folders, sn_layers)
+    noises = [chosen_noises(folders.tuned(sn_layers, seed)) for seed in params.seeds]
+    with atomic_folder(folders.ood_outputs(sn_layers)) as target:
+        _write_sets(params, folders, models, target, list(params.data.ood), noises)
+
+
+def _load_models(params: Params, folders: Folders, sn_layers: int) -> list[Classifier]:
+    """The models of a depth, in the order of the seeds."""
+    torch.set_num_threads(params.infer.threads)
+    return [load_model(folders.model(sn_layers, seed))[0] for seed in params.seeds]
+
+
+def _write_sets(
+    params: Params,
+    folders: Folders,
+    models: Sequence[Classifier],
+    target: Path,
+    names: Sequence[str],
+    noises: Sequence[Mapping[str, Noise]] = (),
+) -> None:
+    """Write each set below `target`, by seed and name."""
+    batch_size = params.infer.batch_size
+    for name in names:
+        shards = Shards(folders.shards(name))
+        targets = [seed_folder(target, seed) / name for seed in params.seeds]
+        with explained("infer.batch_size", batch_size):
+            write_outputs(models, shards, targets, batch_size=batch_size, noises=noises)
+        print(f"{name}: {len(shards):,} images, {len(models)} models")
+
+
+def _tune_each(
+    params: Params, folders: Folders, models: Sequence[Classifier], target: Path
+) -> None:
+    """Choose the noise of ODIN and Mahalanobis for each model, without any OOD image."""
+    images = tuning_images(Shards(folders.shards("val")))
+    for model, seed in zip(models, params.seeds, strict=True):
+        outputs = seed_folder(target, seed)
+        detector = fit_mahalanobis(outputs)
+        tuning = tune(model, detector, images, batch_size=params.infer.batch_size)
+        write_tuning(outputs, tuning)
+        chosen = {score: each.model_dump() for score, each in tuning.items()}
+        print(f"seed {seed}, tuned on {len(images):,} val images: {chosen}")

@@ -1,0 +1,113 @@
+"""What the earlier stages stored, read through whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from snojoe.data.shards import Shards
+from snojoe.detectors.outputs import LinearHead, ModelOutputs, load_head, load_outputs
+from snojoe.experiment import Folders
+from snojoe.inference.tuned import Tuning, read_tuning
+from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import check_sums
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The models of an experiment and their outputs.
+
+    Parameters
+    ----------
+    folders : Folders
+    ood_sets : sequence of str
+        Names of the OOD sets.
+    seeds : sequence of int
+    """
+
+    folders: Folders
+    ood_sets: Sequence[str]
+    seeds: Sequence[int]
+
+    @classmethod
+    def of(cls, params: Params, folders: Folders) -> Self:
+        return cls(folders, list(params.data.ood), params.seeds)
+
+    @property
+    def test_sets(self) -> dict[str, str]:
+        """What the sets are called in tables -> in folders; "id" is the test split."""
+        return {"id": "test", **{name: name for name in self.ood_sets}}
+
+    def shards(self, name: str) -> Shards:
+        """Images of a split or of an OOD set."""
+        return Shards(self.folders.shards(name))
+
+    def outputs(
+        self, sn_layers: int, seed: int, name: str, score: str | None = None
+    ) -> ModelOutputs:
+        """Outputs for a split or an OOD set, or what `score` is to read of them."""
+        return load_outputs(self.folders.outputs(sn_layers, seed, name), score)
+
+    def head(self, sn_layers: int, seed: int) -> LinearHead:
+        """The model's last layer."""
+        return load_head(self.folders.model(sn_layers, seed))
+
+    def tuning(self, sn_layers: int, seed: int) -> Tuning:
+        """What was tuned, by score; empty where nothing was."""
+        return read_tuning(self.folders.tuned(sn_layers, seed))
+
+    def threshold(self, sn_layers: int, seed: int) -> float:
+        """The joint energy from which on the model accepts an image, chosen on val."""
+        tau: float = self._config(sn_layers, seed)["threshold"]["tau"]
+        return tau
+
+    def normalized_weights(self, sn_layers: int) -> int:
+        """How many weights a depth normalises."""
+        count: int = self._config(sn_layers, self.seeds[0])["normalized_weights"]
+        return count
+
+    def check_models(self, depths: Iterable[int]) -> None:
+        """Raise a SnojoeError that names the files of models which are not as they were written."""
+        for depth in dict.fromkeys(depths):
+            for seed in self.seeds:
+                check_sums(self.folders.model(depth, seed))
+
+    def sigmas(self, models: Mapping[str, int]) -> pd.DataFrame:
+        """Sigma of every weight and epoch, with columns ``model`` and ``seed``."""
+        frames = [
+            pd.read_csv(self.folders.model(depth, seed) / "sigma.csv").assign(
+                model=model, seed=seed
+            )
+            for model, depth in models.items()
+            for seed in self.seeds
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def history(self, depths: Iterable[int]) -> pd.DataFrame:
+        """Loss and mAP per epoch, with columns ``sn_layers`` and ``seed``."""
+        frames = [
+            pd.read_csv(self.folders.model(depth, seed) / "history.csv").assign(
+                sn_layers=depth, seed=seed
+            )
+            for depth in dict.fromkeys(depths)
+            for seed in self.seeds
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def _config(self, sn_layers: int, seed: int) -> dict[str, Any]:
+        """What was stored with the model."""
+        return _read_json(self.folders.model(sn_layers, seed) / "config.json")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SnojoeError(f"{path}: not readable ({error})") from None
+    return content
