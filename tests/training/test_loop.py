@@ -17,6 +17,7 @@ from snojoe.spectral_norm import fold_spectral_norm
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
 from snojoe.support.errors import SnojoeError
 from snojoe.support.failures import explained
+from snojoe.support.files import write_sums
 from snojoe.training import loop
 from snojoe.training.checkpoint import read_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
@@ -271,6 +272,16 @@ def test_a_fingerprint_covers_values_and_files(tmp_path):
     assert fingerprint({"lr": 2}, path.parent) != first
     path.write_text("two")
     assert fingerprint({"lr": 1}, path.parent) != first
+
+
+def test_a_fingerprint_reads_the_checksums_of_a_folder_that_has_them(tmp_path):
+    (tmp_path / "a").write_text("one")
+    write_sums(tmp_path)
+    first = fingerprint(tmp_path)
+    (tmp_path / "a").write_text("two")
+    assert fingerprint(tmp_path) == first
+    write_sums(tmp_path)
+    assert fingerprint(tmp_path) != first
 
 
 def test_a_fingerprint_covers_the_code_that_is_loaded(tmp_path, monkeypatch):

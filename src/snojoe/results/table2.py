@@ -167,7 +167,7 @@ def understand(experiment: Experiment, depth: int, folders: Folders) -> None:
 
     rows, pixels = {}, {}
     for name in ("id", *experiment.ood_sets):
-        shards = Shards(folders.prepared / ("test" if name == "id" else f"ood/{name}"))
+        shards = Shards(folders.prepared / ("test" if name == "id" else f"ood/{name}"), whole=False)
         rows[name] = spaced_rows(len(shards), IMAGES_FOR_DISTANCES)
         pixels[name] = shards.pixels(rows[name])
     frames = []

@@ -90,7 +90,8 @@ def picture_sets(
 
     sets = []
     for name in experiment.ood_sets:
-        shards, outputs = Shards(prepared / "ood" / name), experiment.ood(sn_layers, seed, name)
+        shards = Shards(prepared / "ood" / name, whole=False)
+        outputs = experiment.ood(sn_layers, seed, name)
         energy = joint_energy(np.asarray(outputs.logits, np.float64))
         ranked = np.argsort(-energy, kind="stable")
         nearest = np.argsort(np.abs(energy - tau), kind="stable")[:count]
@@ -105,7 +106,8 @@ def picture_sets(
                 ],
             )
         )
-    shards, outputs = Shards(prepared / "test"), experiment.id(sn_layers, seed, "test")
+    shards = Shards(prepared / "test", whole=False)
+    outputs = experiment.id(sn_layers, seed, "test")
     energy = joint_energy(np.asarray(outputs.logits, np.float64))
     rejected = np.flatnonzero(energy < tau)
     note = f"{rejected.size:,} of {energy.size:,} images lie below the threshold"
