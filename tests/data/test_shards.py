@@ -5,7 +5,7 @@ import pytest
 from bad_data import BYTES
 
 from snojoe.data import shards
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.support.errors import SnojoeError
 
 
@@ -13,7 +13,7 @@ from snojoe.support.errors import SnojoeError
 def folder(tmp_path, monkeypatch):
     """150 images in two shards, image i of the value i; two row groups in the first."""
     monkeypatch.setattr(shards, "ROWS_PER_SHARD", 128)
-    rows = (Row(str(i), bytes([i]) * 12, None) for i in range(150))
+    rows = (ShardRow(str(i), bytes([i]) * 12, None) for i in range(150))
     write_shards(tmp_path, rows, split="test", content="pixels", image_size=2)
     return tmp_path
 

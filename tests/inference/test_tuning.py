@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors import Mahalanobis
 from snojoe.inference import tuning
 from snojoe.inference.tuning import (
@@ -107,7 +107,7 @@ def test_among_equals_no_noise_wins(monkeypatch):
 
 
 def test_images_are_drawn_from_val_without_repetition(tmp_path, monkeypatch):
-    rows = [Row(str(i), image.tobytes(), None) for i, image in enumerate(images(9))]
+    rows = [ShardRow(str(i), image.tobytes(), None) for i, image in enumerate(images(9))]
     write_shards(tmp_path, rows, split="val", content="pixels", image_size=SIDE)
     assert (tuning_images(Shards(tmp_path)) == images(9)).all()
     monkeypatch.setattr(tuning, "IMAGES", 4)
@@ -143,7 +143,7 @@ def test_the_stages_tune_and_then_add_the_noise(model, tmp_path, monkeypatch):
 
     for name in ("train", "val", "test", "ood/photos"):
         labels = np.eye(3, dtype=np.uint8)
-        rows = [Row(str(i), p.tobytes(), labels[i % 3]) for i, p in enumerate(images(6))]
+        rows = [ShardRow(str(i), p.tobytes(), labels[i % 3]) for i, p in enumerate(images(6))]
         folder = Path("data/prepared") / name
         write_shards(folder, rows, split=name, content="pixels", image_size=SIDE)
     Path("models/sn0/seed0").mkdir(parents=True)

@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import jpeg
 
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.model.classifier import build_classifier
 from snojoe.params import SpectralNormParams, Train
 from snojoe.spectral_norm import fold_spectral_norm
@@ -32,9 +32,9 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     rng = np.random.default_rng(0)
     labels = [np.array([i % 2, 1 - i % 2]) for i in range(24)]
-    train = [Row(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
+    train = [ShardRow(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
     pixels = rng.integers(0, 256, (24, SIZE, SIZE, 3), dtype=np.uint8)
-    val = [Row(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
+    val = [ShardRow(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
     write_shards(folder / "train", train, split="train", content="image", image_size=SIZE)
     write_shards(folder / "val", val, split="val", content="pixels", image_size=SIZE)
     return folder

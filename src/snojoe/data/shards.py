@@ -27,7 +27,9 @@ ROWS_PER_GROUP = 64
 Content = Literal["image", "pixels"]
 
 
-class Row(NamedTuple):
+class ShardRow(NamedTuple):
+    """One image: its id, encoded bytes or pixels (`Content`), and labels (K,), if it has any."""
+
     id: str
     content: bytes
     labels: np.ndarray | None
@@ -42,7 +44,7 @@ class Batch(NamedTuple):
 
 
 def write_shards(
-    folder: Path, rows: Iterable[Row], *, split: str, content: Content, image_size: int
+    folder: Path, rows: Iterable[ShardRow], *, split: str, content: Content, image_size: int
 ) -> int:
     """Write rows to ``folder/00000.parquet`` and so on, and their checksums beside them.
 
@@ -52,7 +54,7 @@ def write_shards(
     schema = _schema(content).with_metadata(metadata)
     folder.mkdir(parents=True, exist_ok=True)
     writer: pq.ParquetWriter | None = None
-    group: list[Row] = []
+    group: list[ShardRow] = []
     count = 0
 
     def flush() -> None:
