@@ -28,7 +28,7 @@ import yaml
 from PIL import Image
 
 from snojoe.results.paper import CLASSES
-from snojoe.support.text import aligned, in_bytes
+from snojoe.support.text import aligned, human_size
 
 ROOT = Path(__file__).parents[1]
 DISTINCT = 200  # encoded images; all others are these with another comment
@@ -174,16 +174,16 @@ def measure(share: float, link: str) -> dict[str, str]:
         return {
             "images": f"{sum(_images(folder)):,}",
             "download, s": f"{download:.1f}",
-            "download, peak memory": in_bytes(download_peak),
+            "download, peak memory": human_size(download_peak),
             "preprocess, s": f"{preprocess:.1f}",
-            "preprocess, peak memory": in_bytes(preprocess_peak),
+            "preprocess, peak memory": human_size(preprocess_peak),
             "DVC hashes and caches these, s": f"{commit:.1f}",
             "dvc status, s (median of 3)": f"{sorted(statuses)[1]:.1f}",
-            "archives brought": in_bytes(disk(folder / "archives")),
-            "data/raw": in_bytes(disk(data / "raw")),
-            "data/prepared/train": in_bytes(disk(data / "prepared/train")),
-            "data/prepared": in_bytes(disk(data / "prepared")),
-            f"DVC's cache ({link})": in_bytes(disk(folder / ".dvc/cache")),
+            "archives brought": human_size(disk(folder / "archives")),
+            "data/raw": human_size(disk(data / "raw")),
+            "data/prepared/train": human_size(disk(data / "prepared/train")),
+            "data/prepared": human_size(disk(data / "prepared")),
+            f"DVC's cache ({link})": human_size(disk(folder / ".dvc/cache")),
         }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from timing import machine, print_table, ratio, take_turns
 
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.inference.passes import write_outputs
 from snojoe.inference.perturbation import Noise, odin_loss
 from snojoe.model.classifier import build_classifier
@@ -44,7 +44,7 @@ def main():
     precision = torch.randn(model.head.hidden.in_features, device=device).square()
     rng = np.random.default_rng(0)
     rows = (
-        Row(str(i), rng.bytes(size * size * 3), np.zeros(CLASSES, np.uint8))
+        ShardRow(str(i), rng.bytes(size * size * 3), np.zeros(CLASSES, np.uint8))
         for i in range(arguments.images)
     )
     with tempfile.TemporaryDirectory() as scratch:

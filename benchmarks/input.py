@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from snojoe.data.images import is_image, resize
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.model.pixels import normalise
 from snojoe.model.preprocessing import MEAN, STD
 from snojoe.training import loader
@@ -53,7 +53,7 @@ def store(folder, paths):
     """Shards as `preprocess` writes them: the encoded originals, and pixels for evaluation."""
     for content in ("image", "pixels"):
         rows = (
-            Row(
+            ShardRow(
                 path.name,
                 path.read_bytes()
                 if content == "image"

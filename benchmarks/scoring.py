@@ -74,7 +74,7 @@ def bench_detectors(rng, repeats):
     total, busy = 0.0, time.process_time()
     for detector in PAPER_DETECTORS:
         data = (features, labels, feature_sets)
-        if detector.consumes == "logits":
+        if detector.consumes == ("logits",):
             data = (logits, None, logit_sets)
         seconds = median_time(lambda d=detector, args=data: fit_and_score(d(), *args), repeats)
         total += seconds

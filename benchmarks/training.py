@@ -22,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.data.digits import write_digits
 from snojoe.data.images import is_image
-from snojoe.data.shards import Row, write_shards
+from snojoe.data.shards import ShardRow, write_shards
 from snojoe.model.classifier import build_classifier
 from snojoe.model.pixels import normalise
 from snojoe.spectral_norm import apply_spectral_norm
@@ -67,7 +67,9 @@ def train_set(folder, originals, size, count):
         archive = originals
     with tarfile.open(archive) as tar:
         images = [tar.extractfile(m).read() for m in tar if m.isfile() and is_image(m.name)]
-    rows = (Row(str(i), images[i % len(images)], np.zeros(CLASSES, np.uint8)) for i in range(count))
+    rows = (
+        ShardRow(str(i), images[i % len(images)], np.zeros(CLASSES, np.uint8)) for i in range(count)
+    )
     write_shards(folder / "train", rows, split="train", content="image", image_size=size)
     return TrainSet(folder / "train", TrainTransform(size, (0.5, 2.0), 0.5), seed=0)
 

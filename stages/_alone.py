@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
+
+import psutil
 
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import is_alive
@@ -80,20 +80,20 @@ def _dvc_process() -> int:
     Shells that do not replace themselves stand between. Orphans are adopted by process 1 or by
     systemd. What is neither may be a program that uses DVC as a library.
     """
-    process = os.getppid()
-    while shutil.which("ps"):
-        command = ["ps", "-ww", "-o", "ppid=,args=", "-p", str(process)]  # ww: at any length
-        line = subprocess.run(command, check=False, capture_output=True, text=True).stdout
-        parent, _, arguments = line.strip().partition(" ")
-        names = [Path(word).name.lstrip("-") for word in arguments.split()]
-        if "dvc" in names:
-            return process
-        if not names or process == 1 or names[0] == "systemd":
-            return 0
-        if names[0] not in _SHELLS:
-            break
-        process = int(parent)
-    return os.getppid()
+    try:
+        for ancestor in psutil.Process().parents():
+            names = [Path(word).name.lstrip("-") for word in ancestor.cmdline()]
+            if "dvc" in names:
+                return ancestor.pid
+            if not names or ancestor.pid == 1 or names[0] == "systemd":
+                return 0
+            if names[0] not in _SHELLS:
+                return os.getppid()
+    except psutil.AccessDenied:
+        return os.getppid()
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        pass
+    return 0
 
 
 def _stop_with(starters: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from _alone import alone
 
 from snojoe.experiment import Folders
 from snojoe.params import load_params
-from snojoe.support.arithmetic import check, pin
+from snojoe.support.arithmetic import check_arithmetic, pin_arithmetic
 from snojoe.support.errors import SnojoeError
 
 # OpenMP's threads otherwise spin while they wait for one another: on a machine whose cores are
@@ -55,8 +55,8 @@ def run(
     try:
         params = load_params()
         if params.arithmetic == "portable":
-            pin()
-            for reason in check(libraries):
+            pin_arithmetic()
+            for reason in check_arithmetic(libraries):
                 print(f"not the digits of other machines: {reason}", file=sys.stderr)
         parser = argparse.ArgumentParser()
         for option, value in zip(options, _of_the_stage(len(options)), strict=True):

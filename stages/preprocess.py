@@ -9,11 +9,11 @@ from snojoe.params import Params
 
 
 def preprocess(params: Params) -> None:
-    from snojoe.data.fetch import check, locate
+    from snojoe.data.fetch import check_archives, locate
     from snojoe.data.prepare import prepare
 
     data = params.data
-    check(data, FOLDERS.raw)
+    check_archives(data, FOLDERS.raw)
     prepare(data, partial(locate, folder=Path(data.folder), raw=FOLDERS.raw), FOLDERS.prepared)
 
 

@@ -29,9 +29,9 @@ from PIL import Image
 
 from snojoe.data import shards as shard_files
 from snojoe.data.digits import write_digits
-from snojoe.data.fetch import check
+from snojoe.data.fetch import check_archives
 from snojoe.data.prepare import prepare
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors.outputs import load_head
 from snojoe.model.classifier import build_classifier, load_model, save_model
 from snojoe.params import Data, load_params
@@ -109,7 +109,7 @@ class World:
         for split in ("train", "val", "test", "ood/photos"):
             source = Shards(folder / "clean/prepared" / split)
             rows = [
-                Row(row["id"], row[source.content], row["labels"])
+                ShardRow(row["id"], row[source.content], row["labels"])
                 for row in source.table(["id", source.content, "labels"]).to_pylist()
             ]
             write_small_shards(self.shards / split, rows, split, source.content)
@@ -231,7 +231,7 @@ def unnoticed_without_a_checksum(world, folder, archives):
     """With the checksums of the undamaged archives, the damage is named."""
     sums = {name: sha256(world.folder / f"clean/{name}.tar") for name in archives}
     with pytest.raises(SnojoeError) as error:
-        check(world.settings(folder, sums), folder / "raw")
+        check_archives(world.settings(folder, sums), folder / "raw")
     named(error.value, [f"{name}.tar: expected sha256" for name in archives])
     return "unnoticed"
 

@@ -116,8 +116,7 @@ def test_an_orphan_stops_and_the_next_run_waits_for_that(tmp_path):
         f"subprocess.run(['sh', '-c', '{sys.executable} stage.py; true'])\n"
     )
     dvc.chmod(0o755)
-    # COLUMNS: ps would cut what it says, and DVC's name off its long path
-    parent = subprocess.Popen([dvc], cwd=tmp_path, env=ENV | {"DVC_STAGE": "work", "COLUMNS": "40"})
+    parent = subprocess.Popen([dvc], cwd=tmp_path, env=ENV | {"DVC_STAGE": "work"})
     wait_for(tmp_path / "started", parent)
     (tmp_path / "started").unlink()
     parent.kill()

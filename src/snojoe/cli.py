@@ -10,10 +10,11 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from snojoe.model.architectures import TRUNKS, layer_names
 from snojoe.support.errors import SnojoeError
-from snojoe.support.text import in_bytes
+from snojoe.support.text import human_size
 
 MODEL_HELP = (
     "model directory (default: every seed of models/sn<L>, L being the sn_layers of params.yaml); "
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="snojoe",
@@ -47,7 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    detect_command = commands.add_parser(
+    for add in (_add_detect, _add_export, _add_layers, _add_data_check):
+        add(commands)
+    return parser
+
+
+def _add_detect(commands: Commands) -> None:
+    command = commands.add_parser(
         "detect",
         help="whether images are in- or out-of-distribution, what is in them, and why",
         description="Print for each image its joint energy, the decision, the labels above their "
@@ -55,54 +65,58 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 if every image is in-distribution, 1 if one is "
         "out-of-distribution, 2 if one cannot be read or nothing could be done.",
     )
-    detect_command.add_argument(
+    command.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
         help="image, folder, quoted pattern, or - for a list of these on standard input",
     )
-    detect_command.add_argument(
+    command.add_argument(
         "--model", nargs="+", action="extend", type=Path, metavar="DIR", help=MODEL_HELP
     )
-    _add_accept(detect_command)
-    detect_command.add_argument(
-        "--format", choices=["table", "csv", "json", "jsonl"], default="table"
-    )
-    detect_command.set_defaults(call=detect)
+    _add_accept(command)
+    command.add_argument("--format", choices=["table", "csv", "json", "jsonl"], default="table")
+    command.set_defaults(call=detect)
 
-    export_command = commands.add_parser(
+
+def _add_export(commands: Commands) -> None:
+    command = commands.add_parser(
         "export",
         help="a model as an ONNX file",
         description="Write one model with its threshold as an ONNX file: a uint8 image of any "
         "height and width (H, W, 3) in; probabilities, energy and in_distribution out. It takes "
         "the extra: pip install -e '.[onnx]'.",
     )
-    export_command.add_argument("--onnx", required=True, type=Path, metavar="FILE")
-    export_command.add_argument(
+    command.add_argument("--onnx", required=True, type=Path, metavar="FILE")
+    command.add_argument(
         "--model",
         type=Path,
         metavar="DIR",
         help="model directory (default: the first seed of models/sn<L>)",
     )
-    _add_accept(export_command)
-    export_command.set_defaults(call=export)
+    _add_accept(command)
+    command.set_defaults(call=export)
 
-    layers = commands.add_parser(
+
+def _add_layers(commands: Commands) -> None:
+    command = commands.add_parser(
         "layers",
         help="what sn_layers counts",
         description="Print index, name and number of normalised weights of each counted layer.",
     )
-    layers.add_argument("arch", nargs="?", default="resnet101", choices=list(TRUNKS))
-    layers.set_defaults(call=lambda options: print_layers(options.arch))
-    data_check = commands.add_parser(
+    command.add_argument("arch", nargs="?", default="resnet101", choices=list(TRUNKS))
+    command.set_defaults(call=layers)
+
+
+def _add_data_check(commands: Commands) -> None:
+    command = commands.add_parser(
         "data-check",
         help="which archives are there, which are missing and where they come from",
         description="Print the state of every archive that a parameter file names. The exit "
         "status is 1 where one is missing that you have to bring.",
     )
-    data_check.add_argument("params", nargs="?", default="params.yaml")
-    data_check.set_defaults(call=lambda options: print_inventory(options.params))
-    return parser
+    command.add_argument("params", nargs="?", default="params.yaml")
+    command.set_defaults(call=data_check)
 
 
 def _add_accept(command: argparse.ArgumentParser) -> None:
@@ -151,17 +165,17 @@ def export(options: argparse.Namespace) -> None:
     from snojoe.detect.export import export_onnx
 
     difference = export_onnx(folder, options.onnx, options.accept)
-    size = in_bytes(options.onnx.stat().st_size)
+    size = human_size(options.onnx.stat().st_size)
     print(f"{options.onnx}: {folder}, {size}; differs from PyTorch by at most {difference:.0e}")
 
 
-def print_layers(arch: str) -> None:
+def layers(options: argparse.Namespace) -> None:
     """Print the counted layers of an architecture."""
     from snojoe.model.classifier import build_classifier
     from snojoe.spectral_norm import normalized_weights
 
-    model = build_classifier(arch, num_classes=20)
-    names = layer_names(arch)
+    model = build_classifier(options.arch, num_classes=20)
+    names = layer_names(options.arch)
     counts = [len(normalized_weights(model, depth)) for depth in range(len(names) + 1)]
     width = max(len(name) for name in names)
     print(f"{'sn_layers':>9}  {'layer':<{width}}  weights in it  normalised")
@@ -171,12 +185,13 @@ def print_layers(arch: str) -> None:
         print(f"{depth:>9}  {name:<{width}}  {inside:>13}  {counts[depth]:>10}")
 
 
-def print_inventory(path: str) -> int:
+def data_check(options: argparse.Namespace) -> int:
     """Print the state of every archive; returns 1 where the user has to bring one."""
     from snojoe.data.inventory import inventory
     from snojoe.params import load_params
 
-    text, complete = inventory(load_params(path), Path("data/raw"), Path(".checkpoints/downloads"))
+    params = load_params(options.params)
+    text, complete = inventory(params, Path("data/raw"), Path(".checkpoints/downloads"))
     print(text)
     return 0 if complete else 1
 

@@ -43,7 +43,7 @@ def _check_inside(path: str, what: str) -> None:
         raise ValueError(f"expected {what} inside data.folder; got {path!r}: set data.folder")
 
 
-class Source(_Section):
+class ArchiveSource(_Section):
     """Where one archive comes from: made here, brought by the user, or downloaded.
 
     ``size`` (bytes) and ``obtain`` (a sentence) are for people: ``snojoe data-check`` and the
@@ -123,8 +123,8 @@ class Digits(_Section):
 
 class Data(_Section):
     folder: str
-    id: list[Source] = Field(min_length=1)
-    ood: dict[SetName, Source] = Field(min_length=1)
+    id: list[ArchiveSource] = Field(min_length=1)
+    ood: dict[SetName, ArchiveSource] = Field(min_length=1)
     splits: Splits
     image_size: Annotated[int, Field(ge=16, le=2048)]
     difficult: bool
@@ -134,14 +134,14 @@ class Data(_Section):
 
     @field_validator("id")
     @classmethod
-    def _no_classes(cls, sources: list[Source]) -> list[Source]:
+    def _no_classes(cls, sources: list[ArchiveSource]) -> list[ArchiveSource]:
         if any(source.classes for source in sources):
             raise ValueError("classes can be listed for an OOD set only: annotations name these")
         return sources
 
     @field_validator("ood")
     @classmethod
-    def _names_are_free(cls, ood: dict[str, Source]) -> dict[str, Source]:
+    def _names_are_free(cls, ood: dict[str, ArchiveSource]) -> dict[str, ArchiveSource]:
         if taken := _TAKEN & ood.keys():
             raise ValueError(
                 f"an OOD set cannot be called {min(taken)!r}: the results use that name"
@@ -150,7 +150,7 @@ class Data(_Section):
 
     @model_validator(mode="after")
     def _archives_have_names_of_their_own(self) -> Self:
-        named: dict[str, Source] = {}
+        named: dict[str, ArchiveSource] = {}
         for source in (*self.id, *self.ood.values()):
             if source.path:
                 continue
@@ -367,7 +367,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
             continue
         field = section.model_fields.get(part)
         if field is None:  # the name of an OOD set
-            section = Source
+            section = ArchiveSource
             continue
         section = next(
             (

@@ -18,7 +18,7 @@ from snojoe.data.fetch import (
     partial_download,
     weights_file,
 )
-from snojoe.params import Data, Source
+from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
 
 
@@ -308,5 +308,5 @@ def test_wrong_weights_are_named(tmp_path, weights, message):
 
 
 def test_a_source_is_named_after_its_first_address():
-    source = Source(url=["http://a/x.tar.gz", "http://b/y.tar.gz"], sha256="0" * 64)
+    source = ArchiveSource(url=["http://a/x.tar.gz", "http://b/y.tar.gz"], sha256="0" * 64)
     assert source.filename == "x.tar.gz"

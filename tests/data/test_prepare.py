@@ -7,7 +7,7 @@ from torchvision import transforms
 
 from snojoe.data.images import decode
 from snojoe.data.prepare import prepare
-from snojoe.data.shards import ROWS_PER_GROUP, ROWS_PER_SHARD, Row, Shards, write_shards
+from snojoe.data.shards import ROWS_PER_GROUP, ROWS_PER_SHARD, ShardRow, Shards, write_shards
 from snojoe.params import Data
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import write_sums
@@ -119,7 +119,7 @@ def test_test_and_val_may_not_overlap_in_part(tmp_path):
 
 def test_shards_hold_rows_in_order_across_files(tmp_path):
     count = ROWS_PER_SHARD + ROWS_PER_GROUP + 1
-    rows = (Row(str(i), bytes([i % 256]) * 12, np.array([i % 2, 1])) for i in range(count))
+    rows = (ShardRow(str(i), bytes([i % 256]) * 12, np.array([i % 2, 1])) for i in range(count))
     assert write_shards(tmp_path, rows, split="val", content="pixels", image_size=2) == count
     shards = Shards(tmp_path)
     assert len(shards.paths) == 2
@@ -132,7 +132,7 @@ def test_shards_hold_rows_in_order_across_files(tmp_path):
 
 
 def test_a_damaged_shard_is_named(tmp_path):
-    rows = [Row("a", bytes(12), np.array([1]))]
+    rows = [ShardRow("a", bytes(12), np.array([1]))]
     write_shards(tmp_path, rows, split="val", content="pixels", image_size=2)
     shard = tmp_path / "00000.parquet"
     good = shard.read_bytes()

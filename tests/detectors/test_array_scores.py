@@ -8,18 +8,11 @@ from scipy.special import expit, log_softmax
 from scipy.stats import rankdata
 from sklearn import ensemble, neighbors
 
-from snojoe.detectors import (
-    KNN,
-    LOF,
-    MSP,
-    ODIN,
-    IsolationForest,
-    JointEnergy,
-    MaxLogit,
-    SumLogit,
-    SumProb,
-    TopKEnergy,
-)
+from snojoe.detectors import LOF, MSP, ODIN, IsolationForest, JointEnergy, MaxLogit
+from snojoe.detectors.knn import KNN
+from snojoe.detectors.sum_logit import SumLogit
+from snojoe.detectors.sum_prob import SumProb
+from snojoe.detectors.top_k_energy import TopKEnergy
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ from snojoe.detectors import (
     LinearHead,
     ModelOutputs,
     OutputsDetector,
-    RelativeMahalanobis,
     fit_detector,
 )
+from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
 from snojoe.measures.metrics import threshold_at_tpr
 
 ARRAY_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, ArrayDetector)]
@@ -85,10 +86,11 @@ def test_every_class_of_the_package_is_registered_once():
 def new_file(tmp_path, monkeypatch):
     """Writes one more module into the package, as a user does."""
 
-    def write(**names):
+    def write(consumes="('logits',)", **names):
         source = "from snojoe.detectors.base import ArrayDetector\n"
         for class_name, name in names.items():
             source += f"class {class_name}(ArrayDetector):\n    name, title = '{name}', 'Min'\n"
+            source += f"    consumes = {consumes}\n"
             source += "    def _score(self, X):\n        return X.min(axis=1)\n"
         (tmp_path / "min_logit.py").write_text(source)
 
@@ -110,10 +112,16 @@ def test_two_scores_of_one_name_are_refused(new_file):
         detectors._registry()
 
 
+def test_a_string_is_no_tuple_of_fields(new_file):
+    new_file(consumes="'features'", MinFeature="min_feature")
+    with pytest.raises(TypeError, match=r"MinFeature.consumes: expected a tuple.*got 'features'"):
+        detectors._registry()
+
+
 @pytest.mark.parametrize("detector", DETECTORS.values())
 def test_a_class_says_what_it_reads(detector):
     assert detector.fitted_on in ("train", "val")
-    assert set(detector.consumes.split("+")) <= set(FIELDS)
+    assert set(detector.consumes) <= set(FIELDS)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -173,7 +181,7 @@ def take(outputs, rows):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_decision_and_prediction_follow_the_offset(name, train, val, head):
     detector = fit_detector(name, train, val, head)
-    X = val if isinstance(detector, OutputsDetector) else getattr(val, detector.consumes)
+    X = val if isinstance(detector, OutputsDetector) else getattr(val, *detector.consumes)
     scores = detector.score_samples(X)
     assert np.array_equal(detector.decision_function(X), scores - detector.offset_)
     assert np.array_equal(detector.predict(X), np.where(scores >= detector.offset_, 1, -1))
@@ -204,6 +212,34 @@ def test_pickle_keeps_the_scores(name, train, val, head):
     assert np.array_equal(copy.score_outputs(val), detector.score_outputs(val))
 
 
+@pytest.mark.parametrize("pickled_first", [True, False])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_offset_comes_when_asked_for_and_lets_the_images_go(
+    name, pickled_first, train, val, head, monkeypatch
+):
+    computed = []
+    scores_of = DETECTORS[name]._training_scores
+    monkeypatch.setattr(
+        DETECTORS[name], "_training_scores", lambda *a: computed.append(a) or scores_of(*a)
+    )
+    detector = fit_detector(name, train, val, head)
+    detector.score_outputs(val)
+    assert computed == []
+    if pickled_first:
+        detector = pickle.loads(pickle.dumps(detector))
+    assert detector.offset_ == detector.offset_
+    assert len(computed) == 1
+    assert detector._offset.seen is None
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_is_gone_with_its_last_reference(name, train, val, head):
+    detector = fit_detector(name, train, val, head)
+    gone = weakref.ref(detector)
+    del detector
+    assert gone() is None
+
+
 @pytest.mark.parametrize("name", DETECTORS)
 def test_clone_keeps_parameters_and_forgets_the_fit(name, train, val, head):
     copy = clone(fit_detector(name, train, val, head, accept=0.9))
@@ -213,7 +249,7 @@ def test_clone_keeps_parameters_and_forgets_the_fit(name, train, val, head):
 
 @pytest.mark.parametrize("detector", ARRAY_DETECTORS)
 def test_works_in_a_pipeline(detector, val):
-    X = getattr(val, detector.consumes)
+    X = getattr(val, *detector.consumes)
     pipeline = make_pipeline(StandardScaler(), detector()).fit(X)
     scaled = StandardScaler().fit_transform(X)
     assert pipeline.score_samples(X) == pytest.approx(detector().fit(scaled).score_samples(scaled))
@@ -223,7 +259,7 @@ def test_works_in_a_pipeline(detector, val):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_nan_and_infinity_are_refused_by_name(name, bad, train, val, head):
     detector = fit_detector(name, train, val, head)
-    field = detector.consumes.split("+")[-1]
+    field = detector.consumes[-1]
     array = getattr(val, field).copy()
     array[4, 1] = bad
     arrays = {f: getattr(val, f) for f in FIELDS} | {field: array}
@@ -248,7 +284,7 @@ def test_head_of_another_network_is_refused(detector, train):
 @pytest.mark.parametrize("detector", OUTPUTS_DETECTORS)
 def test_outputs_of_another_network_are_refused(detector, train, head):
     fitted = detector().fit(train, head)
-    field = detector.consumes.split("+")[0]
+    field = detector.consumes[0]
     columns = getattr(train, field).shape[1]
     arrays = {f: getattr(train, f) for f in FIELDS} | {field: np.ones((60, columns + 1))}
     with pytest.raises(ValueError, match=f"{field} has {columns + 1} columns"):

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from sklearn.covariance import EmpiricalCovariance
 
-from snojoe.detectors import Mahalanobis, MahalanobisPP, RelativeMahalanobis
+from snojoe.detectors import Mahalanobis
+from snojoe.detectors.mahalanobis_pp import MahalanobisPP
+from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
 
 
 @pytest.fixture

@@ -3,17 +3,13 @@
 import numpy as np
 import pytest
 
-from snojoe.detectors import (
-    SHE,
-    GradNorm,
-    JointEnergy,
-    LinearHead,
-    ModelOutputs,
-    NNGuide,
-    ReAct,
-    Residual,
-    ViM,
-)
+from snojoe.detectors import JointEnergy, LinearHead, ModelOutputs
+from snojoe.detectors.grad_norm import GradNorm
+from snojoe.detectors.nn_guide import NNGuide
+from snojoe.detectors.react import ReAct
+from snojoe.detectors.residual import Residual
+from snojoe.detectors.she import SHE
+from snojoe.detectors.vim import ViM
 
 
 def softplus_sum(logits):

@@ -9,22 +9,15 @@ import pytest
 import torch
 from pytorch_ood import detector as oracle
 
-from snojoe.detectors import (
-    KNN,
-    MSP,
-    SHE,
-    GradNorm,
-    JointEnergy,
-    LinearHead,
-    Mahalanobis,
-    MaxLogit,
-    ModelOutputs,
-    NNGuide,
-    ReAct,
-    RelativeMahalanobis,
-    Residual,
-    ViM,
-)
+from snojoe.detectors import MSP, JointEnergy, LinearHead, Mahalanobis, MaxLogit, ModelOutputs
+from snojoe.detectors.grad_norm import GradNorm
+from snojoe.detectors.knn import KNN
+from snojoe.detectors.nn_guide import NNGuide
+from snojoe.detectors.react import ReAct
+from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
+from snojoe.detectors.residual import Residual
+from snojoe.detectors.she import SHE
+from snojoe.detectors.vim import ViM
 
 K, D = 3, 6
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors.outputs import load_outputs
 from snojoe.inference.passes import write_outputs
 from snojoe.inference.perturbation import Noise, odin_loss
@@ -26,7 +26,8 @@ def pixels():
 def shards(folder, pixels, labelled):
     labels = np.eye(3, dtype=np.uint8)[np.arange(COUNT) % 3]
     rows = [
-        Row(f"set/{i}", p.tobytes(), labels[i] if labelled else None) for i, p in enumerate(pixels)
+        ShardRow(f"set/{i}", p.tobytes(), labels[i] if labelled else None)
+        for i, p in enumerate(pixels)
     ]
     write_shards(folder, rows, split="val", content="pixels", image_size=SIZE)
     return Shards(folder), labels

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors import Mahalanobis
 from snojoe.experiment import Folders
 from snojoe.inference import infer, tuning
@@ -107,7 +107,7 @@ def test_among_equals_no_noise_wins(monkeypatch):
 
 
 def test_images_are_drawn_from_val_without_repetition(tmp_path, monkeypatch):
-    rows = [Row(str(i), image.tobytes(), None) for i, image in enumerate(images(9))]
+    rows = [ShardRow(str(i), image.tobytes(), None) for i, image in enumerate(images(9))]
     write_shards(tmp_path, rows, split="val", content="pixels", image_size=SIDE)
     assert (tuning_images(Shards(tmp_path)) == images(9)).all()
     monkeypatch.setattr(tuning, "IMAGES", 4)
@@ -150,7 +150,7 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
     folders = Folders(tmp_path)
     for name in ("train", "val", "test", "photos"):
         labels = np.eye(3, dtype=np.uint8)
-        rows = [Row(str(i), p.tobytes(), labels[i % 3]) for i, p in enumerate(images(6))]
+        rows = [ShardRow(str(i), p.tobytes(), labels[i % 3]) for i, p in enumerate(images(6))]
         target = folders.shards(name)
         write_shards(target, rows, split=name, content="pixels", image_size=SIDE)
     folders.model(0, 0).mkdir(parents=True)

@@ -35,8 +35,8 @@ def python(code, **env):
 def test_no_variable_that_happens_to_be_set_counts():
     families = tuple({f"{name.split('_')[0]}_" for name in HOSTILE})
     done = python(
-        "pin()\n"
-        f"print(check({LIBRARIES}))\n"
+        "pin_arithmetic()\n"
+        f"print(check_arithmetic({LIBRARIES}))\n"
         f"print({{k: v for k, v in os.environ.items() if k.startswith({families})}})\n"
         "import torch\nprint(torch.get_num_threads())",
         **HOSTILE,
@@ -60,7 +60,8 @@ def test_no_variable_that_happens_to_be_set_counts():
     ],
 )
 def test_a_switch_without_effect_is_named(switch, other):
-    done = python(f"pin()\nos.environ[{switch!r}] = {other!r}\nprint(check({LIBRARIES}))")
+    changed = f"os.environ[{switch!r}] = {other!r}"
+    done = python(f"pin_arithmetic()\n{changed}\nprint(check_arithmetic({LIBRARIES}))")
     assert f"{switch}={SWITCHES[switch]} did not take effect" in done.stderr or (
         f"does not know {switch}" in done.stdout
     )
@@ -75,5 +76,5 @@ def test_another_machine_is_told_why_its_digits_differ(monkeypatch):
     from snojoe.support import arithmetic
 
     monkeypatch.setattr("platform.machine", lambda: "arm64")
-    (reason,) = arithmetic.check(LIBRARIES)
+    (reason,) = arithmetic.check_arithmetic(LIBRARIES)
     assert reason.endswith("arm64, not Linux on x86-64 with AVX2")

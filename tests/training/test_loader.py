@@ -5,7 +5,7 @@ from conftest import jpeg
 from torchvision import transforms
 
 from snojoe.data.images import decode
-from snojoe.data.shards import Row, write_shards
+from snojoe.data.shards import ShardRow, write_shards
 from snojoe.model.pixels import normalise
 from snojoe.model.preprocessing import MEAN, STD
 from snojoe.training import loader
@@ -14,7 +14,7 @@ from snojoe.training.loader import TrainSet, TrainTransform, train_loader
 
 @pytest.fixture
 def folder(tmp_path):
-    rows = [Row(str(i), jpeg(i), np.array([i % 2, 1])) for i in range(10)]
+    rows = [ShardRow(str(i), jpeg(i), np.array([i % 2, 1])) for i in range(10)]
     write_shards(tmp_path, rows, split="train", content="image", image_size=16)
     return tmp_path
 

@@ -10,13 +10,14 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import jpeg
 
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.model.classifier import build_classifier
 from snojoe.params import SpectralNormParams, Train
 from snojoe.spectral_norm import fold_spectral_norm
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
 from snojoe.support.errors import SnojoeError
 from snojoe.support.failures import explained
+from snojoe.support.files import write_sums
 from snojoe.training import loop
 from snojoe.training.checkpoint import read_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
@@ -31,9 +32,9 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     rng = np.random.default_rng(0)
     labels = [np.array([i % 2, 1 - i % 2]) for i in range(24)]
-    train = [Row(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
+    train = [ShardRow(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
     pixels = rng.integers(0, 256, (24, SIZE, SIZE, 3), dtype=np.uint8)
-    val = [Row(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
+    val = [ShardRow(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
     write_shards(folder / "train", train, split="train", content="image", image_size=SIZE)
     write_shards(folder / "val", val, split="val", content="pixels", image_size=SIZE)
     return folder
@@ -271,6 +272,16 @@ def test_a_fingerprint_covers_values_and_files(tmp_path):
     assert fingerprint({"lr": 2}, path.parent) != first
     path.write_text("two")
     assert fingerprint({"lr": 1}, path.parent) != first
+
+
+def test_a_fingerprint_reads_the_checksums_of_a_folder_that_has_them(tmp_path):
+    (tmp_path / "a").write_text("one")
+    write_sums(tmp_path)
+    first = fingerprint(tmp_path)
+    (tmp_path / "a").write_text("two")
+    assert fingerprint(tmp_path) == first
+    write_sums(tmp_path)
+    assert fingerprint(tmp_path) != first
 
 
 def test_a_fingerprint_covers_the_code_that_is_loaded(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from snojoe.data.shards import Row, Shards, write_shards
+from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.model.classifier import build_classifier
 from snojoe.model.pixels import normalise
 from snojoe.training.validation import predict_logits
@@ -17,7 +17,8 @@ def test_logits_and_labels_of_all_images_by_a_model_in_eval_mode(labelled, tmp_p
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, SIZE, SIZE, 3), dtype=np.uint8)
     labels = np.eye(3, dtype=np.uint8)[np.arange(COUNT) % 3]
     rows = [
-        Row(f"set/{i}", p.tobytes(), labels[i] if labelled else None) for i, p in enumerate(pixels)
+        ShardRow(f"set/{i}", p.tobytes(), labels[i] if labelled else None)
+        for i, p in enumerate(pixels)
     ]
     write_shards(tmp_path / "set", rows, split="val", content="pixels", image_size=SIZE)
     before = {name: value.clone() for name, value in model.state_dict().items()}

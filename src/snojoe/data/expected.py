@@ -23,7 +23,7 @@ class Difference(NamedTuple):
     found: str
 
 
-def check(
+def check_expected(
     data: Data,
     positives: Mapping[str, int],
     splits: Mapping[str, Sequence[Example]],

@@ -8,11 +8,11 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snojoe.params import Data, Source
+from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_folder, scratch_folder, sha256, write_json
 from snojoe.support.progress import progress
-from snojoe.support.text import in_bytes
+from snojoe.support.text import human_size
 
 CHECKSUMS = "checksums.json"
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -21,7 +21,7 @@ _EMBEDDED = {"digits.tar", "novel_digits.tar", "photos.tar"}
 _CHUNK = 2**20
 
 
-def locate(source: Source, folder: Path, raw: Path) -> Path:
+def locate(source: ArchiveSource, folder: Path, raw: Path) -> Path:
     """Archive or folder of a source: the user's own stay where they are, others are in ``raw``."""
     return folder / source.path if source.path else raw / source.filename
 
@@ -58,7 +58,7 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     sources = [*data.id, *data.ood.values()]
     made = read_checksums(raw)
     wanted = {source.sha256: source.filename for source in sources if source.url and source.sha256}
-    there = check(data, raw)
+    there = check_archives(data, raw)
 
     with scratch_folder(raw) as scratch:
         new = {}
@@ -81,11 +81,11 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
     lines = []
     for source in sources:
         path = locate(source, folder, raw)
-        lines.append(f"{path}: {in_bytes(path.stat().st_size) if path.is_file() else 'folder'}")
+        lines.append(f"{path}: {human_size(path.stat().st_size) if path.is_file() else 'folder'}")
     return lines
 
 
-def check(data: Data, raw: Path) -> dict[Path, str]:
+def check_archives(data: Data, raw: Path) -> dict[Path, str]:
     """Checksums of the files in ``raw``.
 
     Raises
@@ -122,7 +122,7 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in paths if path.name != CHECKSUMS and not path.name.startswith(".")]
 
 
-def _wrong_archives(sources: Sequence[Source], folder: Path) -> Iterator[str]:
+def _wrong_archives(sources: Sequence[ArchiveSource], folder: Path) -> Iterator[str]:
     for source in sources:
         if not source.path:
             continue

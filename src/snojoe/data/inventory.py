@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from snojoe.data.archives import stem
 from snojoe.data.fetch import WEIGHTS_SUFFIXES, locate, partial_download
-from snojoe.params import Data, Params, Source
-from snojoe.support.text import aligned, in_bytes
+from snojoe.params import ArchiveSource, Data, Params
+from snojoe.support.text import aligned, human_size
 
 
 class Item(NamedTuple):
@@ -44,7 +44,7 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
     items = [_item(role, source, data, raw, downloads) for role, source in named]
     items += [_weights(params)]
     rows = [("set", "archive", "state", "size")]
-    rows += [(i.set, i.archive, i.state, in_bytes(i.size) if i.size else "") for i in items]
+    rows += [(i.set, i.archive, i.state, human_size(i.size) if i.size else "") for i in items]
     lines = [aligned(rows), ""]
 
     for item in items:
@@ -53,18 +53,18 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
             lines += textwrap.wrap(note, 98, subsequent_indent="  ", break_on_hyphens=False)
     to_download = sum(i.size or 0 for i in items if i.state.startswith("download"))
     if to_download:
-        lines.append(f"the download stage will fetch {in_bytes(to_download)}")
+        lines.append(f"the download stage will fetch {human_size(to_download)}")
     if data.expected:
         images = sum(n for name, n in data.expected.images.items() if name != "train")
         pixels = images * 3 * data.image_size**2
         lines.append(
-            f"preprocess will store {in_bytes(pixels)} of pixels and the train images as they are"
+            f"preprocess will store {human_size(pixels)} of pixels and the train images as they are"
         )
-    lines.append(f"free here: {in_bytes(shutil.disk_usage(Path.cwd()).free)}")
+    lines.append(f"free here: {human_size(shutil.disk_usage(Path.cwd()).free)}")
     return "\n".join(lines), not any(i.obtain for i in items)
 
 
-def _item(role: str, source: Source, data: Data, raw: Path, downloads: Path) -> Item:
+def _item(role: str, source: ArchiveSource, data: Data, raw: Path, downloads: Path) -> Item:
     path = locate(source, Path(data.folder), raw)
     if source.embedded:
         return Item(role, str(path), "made here", _size(path))
@@ -81,7 +81,7 @@ def _item(role: str, source: Source, data: Data, raw: Path, downloads: Path) -> 
     return Item(role, str(path), "there", _size(path))
 
 
-def _downloaded(role: str, source: Source, path: Path, downloads: Path) -> Item:
+def _downloaded(role: str, source: ArchiveSource, path: Path, downloads: Path) -> Item:
     checksum = source.sha256 or ""
     finished = downloads / checksum
     partial = partial_download(downloads, checksum)
@@ -90,7 +90,7 @@ def _downloaded(role: str, source: Source, path: Path, downloads: Path) -> Item:
     if finished.exists():
         return Item(role, str(path), "there, waiting for the others", _size(finished))
     if partial.exists():
-        state = f"download, {in_bytes(partial.stat().st_size)} has arrived"
+        state = f"download, {human_size(partial.stat().st_size)} has arrived"
         return Item(role, str(path), state, source.size)
     return Item(role, str(path), "download", source.size)
 
@@ -107,7 +107,7 @@ def _weights(params: Params) -> Item:
     return Item("weights", str(path), "MISSING", None, "put it there, or correct model.weights")
 
 
-def _missing_classes(source: Source, path: Path) -> list[str]:
+def _missing_classes(source: ArchiveSource, path: Path) -> list[str]:
     """Classes of a folder that is there; what is inside a tar is for preprocess to see."""
     if not source.classes or not path.is_dir():
         return []

@@ -12,7 +12,8 @@ from snojoe.data.label_table import LabelTable, find_tables
 from snojoe.data.voc import VOCDevkit
 from snojoe.support.errors import SnojoeError
 
-Source: TypeAlias = VOCDevkit | LabelTable
+Annotations: TypeAlias = VOCDevkit | LabelTable
+"""Lists of images, and what is annotated in them."""
 
 
 class Example(NamedTuple):
@@ -49,8 +50,11 @@ class LabelledImages:
     """
 
     def __init__(self, archives: Sequence[Archive], *, difficult: bool = True) -> None:
-        sources: list[Source] = [VOCDevkit(archives, difficult=difficult), *find_tables(archives)]
-        self._sources: dict[str, Source] = {}
+        sources: list[Annotations] = [
+            VOCDevkit(archives, difficult=difficult),
+            *find_tables(archives),
+        ]
+        self._sources: dict[str, Annotations] = {}
         for source in sources:
             for item in source.lists:
                 if item in self._sources:
@@ -125,7 +129,9 @@ class LabelledImages:
                 self.disagreements += source.disagreements(item, annotated)
         return examples
 
-    def _example(self, item: str, source: Source, image_id: str, names: set[str] | None) -> Example:
+    def _example(
+        self, item: str, source: Annotations, image_id: str, names: set[str] | None
+    ) -> Example:
         archive, image_name = source.image(item, image_id)
         if names is None:
             return Example(image_id, archive, image_name, None)

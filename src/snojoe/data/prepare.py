@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from snojoe.data.archives import Archive
-from snojoe.data.expected import check, describe
+from snojoe.data.expected import check_expected, describe
 from snojoe.data.images import ImageError, decode, is_image, resize
 from snojoe.data.labelled import Example, LabelledImages
-from snojoe.data.shards import Content, Row, write_shards
+from snojoe.data.shards import Content, ShardRow, write_shards
 from snojoe.params import Data
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_folder, scratch_folder, write_json
@@ -107,7 +107,7 @@ def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
         name: _images_of(name, Archive(locate(source), scratch))
         for name, source in data.ood.items()
     }
-    identical = check(data, _positives(labelled.classes, splits["train"]), splits, ood)
+    identical = check_expected(data, _positives(labelled.classes, splits["train"]), splits, ood)
     return _Sets(labelled.classes, splits, ood, identical, labelled.disagreements)
 
 
@@ -128,20 +128,20 @@ class _Writer:
         bad: list[str] = []
         allowed = int(self.data.max_bad_share * len(examples))
 
-        def encode(example: Example) -> Row | str:
+        def encode(example: Example) -> ShardRow | str:
             encoded = example.image[example.image_name]
             try:
                 pixels = resize(decode(encoded), self.data.image_size)
             except ImageError as error:
                 return f"{example.image.path}: {example.image_name} ({error})"
             kept = encoded if content == "image" else pixels.tobytes()
-            return Row(example.id, kept, example.labels)
+            return ShardRow(example.id, kept, example.labels)
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Iterator[ShardRow]:
             done = parallel(encode, examples)
             results = progress(done, total=len(examples), desc=split)
             for example, row in zip(examples, results, strict=True):
-                if isinstance(row, Row):
+                if isinstance(row, ShardRow):
                     kept.append(example)
                     yield row
                     continue

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from snojoe.data.images import ImageError, decode, resize
 from snojoe.support.errors import SnojoeError
-from snojoe.support.files import SUMS, check_sums, write_sums
+from snojoe.support.files import SUMS, check_sums, read_sums, write_sums
 
 ROWS_PER_SHARD = 1024
 ROWS_PER_GROUP = 64
@@ -27,7 +27,9 @@ ROWS_PER_GROUP = 64
 Content = Literal["image", "pixels"]
 
 
-class Row(NamedTuple):
+class ShardRow(NamedTuple):
+    """One image: its id, encoded bytes or pixels (`Content`), and labels (K,), if it has any."""
+
     id: str
     content: bytes
     labels: np.ndarray | None
@@ -42,7 +44,7 @@ class Batch(NamedTuple):
 
 
 def write_shards(
-    folder: Path, rows: Iterable[Row], *, split: str, content: Content, image_size: int
+    folder: Path, rows: Iterable[ShardRow], *, split: str, content: Content, image_size: int
 ) -> int:
     """Write rows to ``folder/00000.parquet`` and so on, and their checksums beside them.
 
@@ -52,14 +54,16 @@ def write_shards(
     schema = _schema(content).with_metadata(metadata)
     folder.mkdir(parents=True, exist_ok=True)
     writer: pq.ParquetWriter | None = None
-    group: list[Row] = []
+    group: list[ShardRow] = []
     count = 0
 
     def flush() -> None:
         nonlocal writer
         if writer is None:
             path = folder / f"{(count - 1) // ROWS_PER_SHARD:05d}.parquet"
-            writer = pq.ParquetWriter(path, schema, compression="none", use_dictionary=False)
+            writer = pq.ParquetWriter(
+                path, schema, compression="none", use_dictionary=False, write_page_checksum=True
+            )
         columns = [
             [row.id for row in group],
             [split] * len(group),
@@ -90,15 +94,25 @@ def write_shards(
 class Shards:
     """The rows of a folder of shards.
 
+    Parameters
+    ----------
+    folder : Path
+    whole : bool
+        Whether to read every file now and to compare it with ``SHA256SUMS``. If not, for one who
+        wants few rows, what is read is compared with the checksums that Parquet keeps of each page
+        of a column: damage to other rows goes unnoticed.
+
     Raises
     ------
     SnojoeError
         If the folder holds no shard, or one is damaged or of another layout.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, whole: bool = True) -> None:
         self.folder = folder
-        self.paths = [folder / name for name in check_sums(folder) if name.endswith(".parquet")]
+        if whole:
+            check_sums(folder)
+        self.paths = [folder / name for name in read_sums(folder) if name.endswith(".parquet")]
         if not self.paths:
             raise SnojoeError(f"{folder}: expected Parquet shards; found none")
         if unknown := {*folder.glob("*.parquet")} - {*self.paths}:
@@ -122,9 +136,12 @@ class Shards:
     def table(self, columns: Sequence[str]) -> pa.Table:
         """The given columns of all rows, in memory."""
         try:
-            return pa.concat_tables(file.read(columns=list(columns)) for file in self._files)
+            table = pa.concat_tables(file.read(columns=list(columns)) for file in self._files)
         except (pa.ArrowException, OSError) as error:
             raise SnojoeError(f"{self.folder}: damaged shard ({error})") from None
+        if len(table) != len(self):  # a page's checksum does not cover its header
+            raise SnojoeError(f"{self.folder}: damaged shard (rows are missing)")
+        return table
 
     def labels(self) -> np.ndarray | None:
         """(n, K) uint8, or None where the rows carry none."""
@@ -149,9 +166,12 @@ class Shards:
                 inside = rows[(rows >= start) & (rows < end)]
                 if inside.size:
                     try:
-                        (records,) = file.read_row_group(group).combine_chunks().to_batches()
+                        table = file.read_row_group(group).combine_chunks()
                     except (pa.ArrowException, OSError) as error:
                         raise SnojoeError(f"{path}: damaged shard ({error})") from None
+                    if len(table) != end - start:
+                        raise SnojoeError(f"{path}: damaged shard (rows are missing)")
+                    (records,) = table.to_batches()
                     parts.append(self._batch(records).pixels[inside - start])
                 start = end
         return np.concatenate(parts)
@@ -183,7 +203,7 @@ class Shards:
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise SnojoeError(f"{path}: damaged shard ({error})") from None
 

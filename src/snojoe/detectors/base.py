@@ -33,20 +33,33 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     Attributes
     ----------
     offset_ : float
-        Eq. 11's tau: `acceptance_threshold` of the scores seen in `fit`.
+        Eq. 11's tau: `acceptance_threshold` of the scores of the images seen in `fit`. It is
+        computed when it is first asked for; the arrays given to `fit` must not change before.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    consumes: ClassVar[str] = "logits"
-    """The fields of `ModelOutputs` that it reads, joined by a plus."""
+    consumes: ClassVar[tuple[str, ...]] = ("logits",)
+    """The fields of `ModelOutputs` that it reads: of an `ArrayDetector` one."""
     fitted_on: ClassVar[str] = "val"
     """The split that `fit` sees: "train" or "val"."""
 
-    offset_: float
+    _keeps_training: ClassVar[bool] = False
+    _offset: _Offset
 
     def __init__(self, accept: float = 0.95) -> None:
         self.accept = accept
+
+    @property
+    def offset_(self) -> float:
+        # Comparing scores never asks, and every train image against every other is slower than fit.
+        check_is_fitted(self)
+        return self._offset.of(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if "_offset" in vars(self):
+            self._offset.of(self)  # a pickle holds the number and not the images
+        return super().__getstate__()
 
     @abstractmethod
     def score_samples(self, X: Any) -> FloatArray:
@@ -69,9 +82,39 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
         """`score_samples` of what the detector reads of `outputs`, whatever its kind."""
 
-    def _fit_offset(self, scores: FloatArray) -> Self:
-        self.offset_ = acceptance_threshold(scores, self.accept)
+    def _fitted(self, seen: Any) -> Self:
+        self._offset = _Offset(self.accept, None if self._keeps_training else seen)
         return self
+
+    def _training_scores(self, seen: Any) -> FloatArray:
+        """(n,) scores of the images that `fit` saw, which are given once more.
+
+        Where an image would be its own neighbour they are others, from what `_fit` has kept:
+        `_keeps_training` is then true, and `seen` None.
+        """
+        return self.score_samples(seen)
+
+
+class _Offset:
+    """The `offset_` of a fitted detector: until it is asked for, what it takes to compute it.
+
+    That is what `fit` was given, never a copy of it, and let go afterwards. Nor is it a method of
+    the detector, which would hold both in a cycle. An object of its own, since scikit-learn allows
+    `predict` no change to an estimator's attributes.
+    """
+
+    def __init__(self, accept: float, seen: Any) -> None:
+        if not 0 < accept <= 1:
+            raise ValueError(f"accept must be in (0, 1], got {accept!r}")
+        self.accept = accept
+        self.seen = seen
+        self.value: float | None = None
+
+    def of(self, detector: Detector) -> float:
+        if self.value is None:
+            self.value = acceptance_threshold(detector._training_scores(self.seen), self.accept)
+            self.seen = None
+        return self.value
 
 
 class ArrayDetector(Detector):
@@ -94,7 +137,7 @@ class ArrayDetector(Detector):
         """
         data: FloatArray = validate_data(self, X, dtype=np.float64)
         self._fit(data, y)
-        return self._fit_offset(self._training_scores(data))
+        return self._fitted(X)
 
     def score_samples(self, X: ArrayLike) -> FloatArray:
         """Score images: (n, d) array -> (n,) float64, higher = more in-distribution."""
@@ -102,10 +145,12 @@ class ArrayDetector(Detector):
         return self._score(validate_data(self, X, dtype=np.float64, reset=False))
 
     def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
-        return self.fit(getattr(outputs, self.consumes), outputs.labels)
+        (field,) = self.consumes
+        return self.fit(getattr(outputs, field), outputs.labels)
 
     def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
-        return self.score_samples(getattr(outputs, self.consumes))
+        (field,) = self.consumes
+        return self.score_samples(getattr(outputs, field))
 
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
         """Learn from (n, d); nothing by default."""
@@ -113,10 +158,6 @@ class ArrayDetector(Detector):
     @abstractmethod
     def _score(self, X: FloatArray) -> FloatArray:
         """(n, d) -> (n,)."""
-
-    def _training_scores(self, X: FloatArray) -> FloatArray:
-        """Scores of the fitted images; other than `_score` where an image is its own neighbour."""
-        return self._score(X)
 
 
 class OutputsDetector(Detector):
@@ -144,10 +185,10 @@ class OutputsDetector(Detector):
                 f"head.weight has shape {head.weight.shape}, but the outputs have "
                 f"{outputs.logits.shape[1]} logits and {outputs.hidden.shape[1]} hidden features"
             )
-        outputs = self._checked(outputs)
-        self.columns_ = {field: getattr(outputs, field).shape[1] for field in self._fields()}
-        self._fit(outputs, head)
-        return self._fit_offset(self._training_scores(outputs))
+        checked = self._checked(outputs)
+        self.columns_ = {field: getattr(checked, field).shape[1] for field in self.consumes}
+        self._fit(checked, head)
+        return self._fitted(outputs)
 
     def score_samples(self, outputs: ModelOutputs) -> FloatArray:
         """Score images: (n,) float64, higher = more in-distribution."""
@@ -174,16 +215,9 @@ class OutputsDetector(Detector):
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         """Finite float64 outputs -> (n,)."""
 
-    def _training_scores(self, outputs: ModelOutputs) -> FloatArray:
-        """Scores of the fitted images; other than `_score` where an image is its own neighbour."""
-        return self._score(outputs)
-
-    def _fields(self) -> list[str]:
-        return self.consumes.split("+")
-
     def _checked(self, outputs: ModelOutputs) -> ModelOutputs:
         arrays = {
             field: check_array(getattr(outputs, field), dtype=np.float64, input_name=field)
-            for field in self._fields()
+            for field in self.consumes
         }
         return replace(outputs, **arrays)

@@ -18,7 +18,7 @@ class GradNorm(OutputsDetector):
 
     name = "grad_norm"
     title = "GradNorm"
-    consumes = "hidden+logits"
+    consumes = ("hidden", "logits")
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         surprise = np.abs(expit(outputs.logits) - 0.5).sum(axis=1)

@@ -24,8 +24,9 @@ class KNN(ArrayDetector):
 
     name = "knn"
     title = "KNN"
-    consumes = "features"
+    consumes = ("features",)
     fitted_on = "train"
+    _keeps_training = True
 
     def __init__(self, k: int = 50, accept: float = 0.95) -> None:
         super().__init__(accept)
@@ -34,15 +35,15 @@ class KNN(ArrayDetector):
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k!r}")
-        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(normalize(X))
+        self.directions_ = normalize(X)
+        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
 
     def _score(self, X: FloatArray) -> FloatArray:
-        return self._distance(X, self.k)
+        return self._distance(normalize(X), self.k)
 
-    def _training_scores(self, X: FloatArray) -> FloatArray:
-        return self._distance(X, self.k + 1)
+    def _training_scores(self, seen: None) -> FloatArray:
+        return self._distance(self.directions_, self.k + 1)
 
-    def _distance(self, X: FloatArray, k: int) -> FloatArray:
-        k = min(k, self.neighbours_.n_samples_fit_)
-        distances, _ = self.neighbours_.kneighbors(normalize(X), k)
+    def _distance(self, directions: FloatArray, k: int) -> FloatArray:
+        distances, _ = self.neighbours_.kneighbors(directions, min(k, len(self.directions_)))
         return -distances[:, -1]

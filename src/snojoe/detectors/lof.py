@@ -24,6 +24,7 @@ class LOF(ArrayDetector):
 
     name = "lof"
     title = "LOF"
+    _keeps_training = True
 
     def __init__(self, n_neighbors: int = 20, accept: float = 0.95) -> None:
         super().__init__(accept)
@@ -35,5 +36,5 @@ class LOF(ArrayDetector):
     def _score(self, X: FloatArray) -> FloatArray:
         return self.lof_.score_samples(X)
 
-    def _training_scores(self, X: FloatArray) -> FloatArray:
+    def _training_scores(self, seen: None) -> FloatArray:
         return self.lof_.negative_outlier_factor_

@@ -22,7 +22,7 @@ class Mahalanobis(ArrayDetector):
 
     name = "mahalanobis"
     title = "Mahalanobis"
-    consumes = "features"
+    consumes = ("features",)
     fitted_on = "train"
 
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:

@@ -28,8 +28,9 @@ class NNGuide(OutputsDetector):
 
     name = "nn_guide"
     title = "NNGuide"
-    consumes = "features+logits"
+    consumes = ("features", "logits")
     fitted_on = "train"
+    _keeps_training = True
 
     def __init__(self, k: int = 10, accept: float = 0.95) -> None:
         super().__init__(accept)
@@ -38,18 +39,19 @@ class NNGuide(OutputsDetector):
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k!r}")
-        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(normalize(outputs.features))
+        self.directions_ = normalize(outputs.features)
         self.energies_ = joint_energy(outputs.logits)
+        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
-        return self._guided(outputs, skip=0)
+        return self._guided(normalize(outputs.features), joint_energy(outputs.logits), skip=0)
 
-    def _training_scores(self, outputs: ModelOutputs) -> FloatArray:
-        return self._guided(outputs, skip=min(1, len(self.energies_) - 1))
+    def _training_scores(self, seen: None) -> FloatArray:
+        skip = min(1, len(self.energies_) - 1)
+        return self._guided(self.directions_, self.energies_, skip)
 
-    def _guided(self, outputs: ModelOutputs, skip: int) -> FloatArray:
+    def _guided(self, directions: FloatArray, energies: FloatArray, skip: int) -> FloatArray:
         k = min(self.k + skip, len(self.energies_))
-        distances, nearest = self.neighbours_.kneighbors(normalize(outputs.features), k)
+        distances, nearest = self.neighbours_.kneighbors(directions, k)
         cosines = 1 - distances[:, skip:] ** 2 / 2
-        guidance = np.mean(cosines * self.energies_[nearest[:, skip:]], axis=1)
-        return joint_energy(outputs.logits) * guidance
+        return energies * np.mean(cosines * self.energies_[nearest[:, skip:]], axis=1)

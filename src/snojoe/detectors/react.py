@@ -25,7 +25,7 @@ class ReAct(OutputsDetector):
 
     name = "react"
     title = "ReAct"
-    consumes = "hidden"
+    consumes = ("hidden",)
     fitted_on = "train"
 
     def __init__(self, quantile: float = 0.9, accept: float = 0.95) -> None:

@@ -4,6 +4,8 @@ Wang et al., "ViM: out-of-distribution with virtual-logit matching", CVPR 2022. 
 minor directions of the train features around the origin o = -pinv(W) b, where all logits are 0.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
@@ -25,7 +27,7 @@ class Residual(OutputsDetector):
 
     name = "residual"
     title = "Residual"
-    consumes = "hidden"
+    consumes: ClassVar[tuple[str, ...]] = ("hidden",)
     fitted_on = "train"
 
     def __init__(self, principal_dim: int | None = None, accept: float = 0.95) -> None:

@@ -20,7 +20,7 @@ class SHE(OutputsDetector):
 
     name = "she"
     title = "SHE"
-    consumes = "hidden+logits"
+    consumes = ("hidden", "logits")
     fitted_on = "train"
 
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:

@@ -15,7 +15,7 @@ class ViM(Residual):
 
     name = "vim"
     title = "ViM"
-    consumes = "hidden+logits"
+    consumes = ("hidden", "logits")
 
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
         super()._fit(outputs, head)

@@ -46,7 +46,7 @@ class Experiment:
 
     def shards(self, name: str) -> Shards:
         """Images of a split or of an OOD set."""
-        return Shards(self.folders.shards(name))
+        return Shards(self.folders.shards(name), whole=False)
 
     def outputs(
         self, sn_layers: int, seed: int, name: str, score: str | None = None

@@ -2,7 +2,8 @@
 
 Libraries choose their instructions by the processor and their threads by its cores. Either changes
 the order in which numbers are added, so the last bits, and training makes another network of them.
-Here all of it is chosen: `pin` before NumPy and PyTorch are loaded, `check` after.
+Here all of it is chosen: call `pin_arithmetic` before NumPy and PyTorch are loaded, and
+`check_arithmetic` after.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def is_portable() -> bool:
     return {"avx2", "fma"} <= {*flags}
 
 
-def pin() -> None:
+def pin_arithmetic() -> None:
     """Choose instructions and threads for this process and those that it starts.
 
     Raises
@@ -64,8 +65,8 @@ def pin() -> None:
         os.environ.update(SWITCHES)
 
 
-def check(libraries: Iterable[str]) -> list[str]:
-    """Load libraries and see whether each switch of `pin` took effect in them.
+def check_arithmetic(libraries: Iterable[str]) -> list[str]:
+    """Load libraries and see whether each switch of `pin_arithmetic` took effect in them.
 
     Parameters
     ----------

@@ -134,19 +134,13 @@ def write_sums(folder: Path) -> None:
     write_text(folder / SUMS, "".join(lines))
 
 
-def check_sums(folder: Path, only: Collection[str] | None = None) -> list[str]:
-    """Names of the files in ``SHA256SUMS``, each of which is as it was written.
-
-    Parameters
-    ----------
-    folder : Path
-    only : collection of str, optional
-        The files to look at; each has to be listed.
+def read_sums(folder: Path) -> dict[str, str]:
+    """What a folder's ``SHA256SUMS`` lists: names of files and their checksums.
 
     Raises
     ------
     SnojoeError
-        If ``SHA256SUMS`` is missing or not such a list, or a file of it is missing or damaged.
+        If ``SHA256SUMS`` is missing or not such a list.
     """
     path = folder / SUMS
     try:
@@ -160,6 +154,24 @@ def check_sums(folder: Path, only: Collection[str] | None = None) -> list[str]:
     sums = {match["name"]: match["sum"] for match in map(_SUM.fullmatch, lines) if match}
     if not sums or len(sums) != len(lines) or not all(map(str.isprintable, sums)):
         raise SnojoeError(f"{path}: not a list of checksums")
+    return sums
+
+
+def check_sums(folder: Path, only: Collection[str] | None = None) -> None:
+    """Read a folder's files and compare them with ``SHA256SUMS``.
+
+    Parameters
+    ----------
+    folder : Path
+    only : collection of str, optional
+        The files to look at; each has to be listed.
+
+    Raises
+    ------
+    SnojoeError
+        If ``SHA256SUMS`` is missing or not such a list, or a file of it is missing or damaged.
+    """
+    sums = read_sums(folder)
     if only is not None:
         if unlisted := {*only} - {*sums}:
             raise SnojoeError(f"{folder / min(unlisted)}: not in {SUMS}")
@@ -176,7 +188,6 @@ def check_sums(folder: Path, only: Collection[str] | None = None) -> list[str]:
         wrong = [line for line in pool.map(damage, sums) if line]
     if wrong:
         raise SnojoeError("\n".join(wrong))
-    return list(sums)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def in_bytes(size: float) -> str:
+def human_size(size: float) -> str:
     """``625.2 MB``, in powers of ten."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:

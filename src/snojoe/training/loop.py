@@ -30,6 +30,7 @@ from snojoe.spectral_norm.batch_norm import (
     recalibrate_batch_norm,
 )
 from snojoe.support.errors import SnojoeError
+from snojoe.support.files import SUMS
 from snojoe.support.progress import progress
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, train_loader
@@ -232,15 +233,19 @@ def fingerprint(*parts: Any) -> str:
     Parameters
     ----------
     *parts : Path or anything that JSON holds
-        Of a folder or file the contents count, of anything else the value. The source of every
-        module of this package that is loaded, and torch's version, always count.
+        Of a folder or file the contents count (its ``SHA256SUMS`` in their place, where a folder
+        has one: who reads the files compares them with it), of anything else the value. The source
+        of every module of this package that is loaded, and torch's version, always count.
     """
     digest = hashlib.sha256(torch.__version__.encode())
     modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "snojoe"]
     sources = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
     for part in [*sorted(sources), *parts]:
         if isinstance(part, Path):
-            files = sorted(part.rglob("*")) if part.is_dir() else [part]
+            listed = (part / SUMS).exists()
+            files = (
+                [part / SUMS] if listed else sorted(part.rglob("*")) if part.is_dir() else [part]
+            )
             for path in filter(Path.is_file, files):
                 digest.update(path.name.encode())
                 with path.open("rb") as file:

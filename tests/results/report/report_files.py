@@ -9,7 +9,7 @@ import pandas as pd
 from example_tables import classifiers, resamples, statistics, table2, table3
 from PIL import Image
 
-from snojoe.data.shards import Row, write_shards
+from snojoe.data.shards import ShardRow, write_shards
 from snojoe.experiment import Folders
 from snojoe.params import load_params
 from snojoe.results.scores_json import scores_of, write_scores
@@ -40,7 +40,7 @@ def outputs(folder, images, *, labels=False, seed=0):
 
 def shards(folder, images, side=SIDE):
     """Image i is grey of the value i, and its id is ``i.jpg`` in a folder that needs escaping."""
-    rows = (Row(f'"><i>/{i}.jpg', bytes([i]) * (side * side * 3), None) for i in range(images))
+    rows = (ShardRow(f'"><i>/{i}.jpg', bytes([i]) * (side * side * 3), None) for i in range(images))
     write_shards(folder, rows, split="x", content="pixels", image_size=side)
 
 
