@@ -12,12 +12,12 @@ from snojoe.support.errors import SnojoeError
 def train(params: Params, sn_layers: int, seed: int) -> None:
     import torch
 
-    from snojoe.data.fetch import weights_file
-    from snojoe.data.prepare import read_classes
+    from snojoe.data.prepared import read_classes
     from snojoe.data.shards import Shards
     from snojoe.model.classifier import build_classifier, save_model
     from snojoe.model.decision import fit_decision
     from snojoe.model.preprocessing import preprocessing
+    from snojoe.model.weights import weights_file
     from snojoe.spectral_norm import fold_spectral_norm
     from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
     from snojoe.support.failures import explained

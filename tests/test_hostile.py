@@ -20,7 +20,8 @@ from snojoe.data import archives
 from snojoe.data.archives import Archive
 from snojoe.data.images import ImageError, decode
 from snojoe.data.labelled import LabelledImages
-from snojoe.data.prepare import prepare, read_classes
+from snojoe.data.prepare import prepare
+from snojoe.data.prepared import read_classes
 from snojoe.data.shards import Shards
 from snojoe.model.classifier import build_classifier, load_model
 from snojoe.params import Data, load_params

@@ -16,8 +16,8 @@ from snojoe.data.fetch import (
     fetch_weights,
     locate,
     partial_download,
-    weights_file,
 )
+from snojoe.model.weights import weights_file
 from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
 

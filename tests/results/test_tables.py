@@ -13,7 +13,7 @@ from example_tables import (
     table3,
 )
 
-from snojoe.data.prepare import PreparedSets
+from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import PAPER_DETECTORS
 from snojoe.inference.tuned import Tuned
 from snojoe.measures.statistics import Bootstrap

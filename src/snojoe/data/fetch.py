@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snojoe.model.weights import WEIGHTS_SUFFIXES
 from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_folder, scratch_folder, sha256, write_json
@@ -15,7 +16,6 @@ from snojoe.support.progress import progress
 from snojoe.support.text import human_size
 
 CHECKSUMS = "checksums.json"
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 _EMBEDDED = {"digits.tar", "novel_digits.tar", "photos.tar"}
 _CHUNK = 2**20
@@ -302,11 +302,6 @@ def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) ->
         made = {sha256(path): path.name for path in temporary.glob("weights.*")}
         write_json(temporary / CHECKSUMS, made)
     return f"{target}: {weights}"
-
-
-def weights_file(target: Path) -> Path | None:
-    """The file that ``fetch_weights`` left in ``target``, if any."""
-    return next((path for path in target.iterdir() if path.suffix in WEIGHTS_SUFFIXES), None)
 
 
 def _download_torchvision_weights(arch: str, name: str, path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snojoe.data.archives import stem
-from snojoe.data.fetch import WEIGHTS_SUFFIXES, locate, partial_download
+from snojoe.data.fetch import locate, partial_download
+from snojoe.model.weights import WEIGHTS_SUFFIXES
 from snojoe.params import ArchiveSource, Data, Params
 from snojoe.support.text import aligned, human_size
 

@@ -7,18 +7,17 @@ pixels; all others are stored as the pixels that evaluation sees.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
 from snojoe.data.archives import Archive
 from snojoe.data.expected import check_expected, describe
 from snojoe.data.images import ImageError, decode, is_image, resize
 from snojoe.data.labelled import Example, LabelledImages
+from snojoe.data.prepared import CLASSES, REPORT
 from snojoe.data.shards import Content, ShardRow, write_shards
 from snojoe.params import Data
 from snojoe.support.errors import SnojoeError
@@ -61,7 +60,7 @@ def prepare(
             if groups:
                 say(f"{name}: identical images: {describe(groups)}")
 
-        write_json(folder / "classes.json", sets.classes)
+        write_json(folder / CLASSES, sets.classes)
         writer = _Writer(data, folder, say)
         report: dict[str, Any] = {
             "id": {
@@ -77,7 +76,7 @@ def prepare(
                 for name, found in sets.ood.items()
             },
         }
-        write_json(folder / "report.json", report)
+        write_json(folder / REPORT, report)
         for split in ("train", "val"):
             counts = report["id"][split]["positives"]
             if empty := [name for name, count in counts.items() if not count]:
@@ -186,48 +185,3 @@ def _positives(classes: Sequence[str], examples: Sequence[Example]) -> dict[str,
     if not labelled:
         return {}
     return dict(zip(classes, np.sum(labelled, axis=0, dtype=int).tolist(), strict=True))
-
-
-class PreparedSet(BaseModel):
-    """What ``report.json`` says of a split or an OOD set: how many images were written."""
-
-    images: int
-
-
-class PreparedSets(BaseModel):
-    """What later steps read of ``report.json``.
-
-    Attributes
-    ----------
-    id : dict of str to PreparedSet
-        By split: "train", "val", "test".
-    id_test_is_val : bool
-        Whether the val split serves as the ID test set.
-    ood : dict of str to PreparedSet
-        By name.
-    """
-
-    id: dict[str, PreparedSet]
-    id_test_is_val: bool
-    ood: dict[str, PreparedSet]
-
-
-def read_prepared_sets(prepared: Path) -> PreparedSets:
-    """The sets that `prepare` wrote into `prepared`.
-
-    Raises
-    ------
-    SnojoeError
-        If ``report.json`` is missing or damaged.
-    """
-    path = prepared / "report.json"
-    try:
-        return PreparedSets.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise SnojoeError(f"{path}: not readable ({error})") from None
-
-
-def read_classes(prepared: Path) -> list[str]:
-    """Class names, in the order of the label columns."""
-    names: list[str] = json.loads((prepared / "classes.json").read_text(encoding="utf-8"))
-    return names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from snojoe.data.prepare import PreparedSets
+from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import DETECTORS
 from snojoe.inference.tuned import Tuning
 from snojoe.measures.ood_metrics import OOD_METRICS

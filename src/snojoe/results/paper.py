@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from snojoe.data.prepare import PreparedSets
+from snojoe.data.prepared import PreparedSets
 
 
 class PaperFigures(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from snojoe.data.prepare import read_classes, read_prepared_sets
+from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.detectors import JointEnergy
 from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuning

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from snojoe.data.prepare import read_classes, read_prepared_sets
+from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import FPR95, OOD_METRICS
 from snojoe.params import Params

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from snojoe.data.prepare import read_classes, read_prepared_sets
+from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import AUPR, AUROC, FPR95, OOD_METRICS, Metric
 from snojoe.model.architectures import layer_names
