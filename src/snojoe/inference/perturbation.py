@@ -20,7 +20,7 @@ from snojoe.model.classifier import Classifier, Outputs
 from snojoe.model.preprocessing import STD
 
 if TYPE_CHECKING:
-    from snojoe.detectors import Mahalanobis
+    from snojoe.detectors.mahalanobis import Mahalanobis
 
 Loss = Callable[[Outputs], Tensor]
 """From what the network says of n images to (n,) losses."""

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from snojoe.data.shards import Shards
-from snojoe.detectors import ODIN, Mahalanobis
+from snojoe.detectors.mahalanobis import Mahalanobis
+from snojoe.detectors.odin import ODIN
 from snojoe.detectors.outputs import load_outputs
 from snojoe.inference.perturbation import (
     Noise,

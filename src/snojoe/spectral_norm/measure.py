@@ -1,5 +1,6 @@
 """Measure the spectral norm of every weight of a model, normalised or not."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -105,4 +106,5 @@ def _largest_singular_value(matrix: Tensor) -> float:
     matrix = (matrix.cpu() if matrix.device.type == "mps" else matrix).double()
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.mT
-    return float(torch.linalg.eigvalsh(matrix @ matrix.mT)[-1].clamp_min(0).sqrt())
+    # The root is Python's: PyTorch's begins at the processor's own approximation (MKL's RSQRTPS).
+    return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(matrix @ matrix.mT)[-1])))

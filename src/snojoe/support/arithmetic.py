@@ -87,6 +87,8 @@ def check_arithmetic(libraries: Iterable[str]) -> list[str]:
     if not is_portable():
         return [f"{platform.system()} on {platform.machine()}, not Linux on x86-64 with AVX2"]
     reasons = []
+    if "hwcaps" in os.environ.get("GLIBC_TUNABLES", ""):  # read when the process started
+        reasons.append("GLIBC_TUNABLES chooses the C library's own instructions")
     for library in libraries:
         for switch, found in _PROBES[library](import_module(library)).items():
             if found is None:
