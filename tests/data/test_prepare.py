@@ -7,6 +7,7 @@ from torchvision import transforms
 
 from snojoe.data.images import decode
 from snojoe.data.prepare import prepare
+from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.data.shards import ROWS_PER_GROUP, ROWS_PER_SHARD, ShardRow, Shards, write_shards
 from snojoe.params import Data
 from snojoe.support.errors import SnojoeError
@@ -79,6 +80,27 @@ def test_an_image_that_does_not_decode_is_named_and_counted(tmp_path, lines):
     assert len(report["undecodable"]) == 2
     assert "2.jpg" in report["undecodable"][0]
     assert any("left out" in line and "3.jpg (empty)" in line for line in said)
+
+
+def test_later_steps_read_what_was_written(tmp_path):
+    prepared = run(tmp_path, data(tmp_path))
+    sets = read_prepared_sets(prepared)
+    assert {split: written.images for split, written in sets.id.items()} == {
+        "train": 2,
+        "val": 1,
+        "test": 1,
+    }
+    assert sets.ood["other"].images == 1
+    assert not sets.id_test_is_val
+    assert read_classes(prepared) == ["dog", "person"]
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"id": {}}'])
+def test_a_damaged_account_of_the_sets_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(SnojoeError, match=r"report\.json: not readable"):
+        read_prepared_sets(tmp_path)
 
 
 def test_too_many_undecodable_images_stop_and_leave_what_was_there(tmp_path):

@@ -33,8 +33,8 @@ from snojoe.results.plots import (
     plot_sigmas,
     plot_training,
 )
-from snojoe.results.scores_json import scores_of, write_scores
-from snojoe.results.statistics_json import statistics_of, write_statistics
+from snojoe.results.scores_json import Scores, scores_of, write_scores
+from snojoe.results.statistics_json import Statistics, statistics_of, write_statistics
 from snojoe.results.stored import Experiment
 from snojoe.results.summary_json import summary_of, write_summary
 from snojoe.results.tables import full_table2_sets, table2_sets
@@ -77,13 +77,7 @@ def write_table2(params: Params, folders: Folders) -> None:
     write_distances(experiment, models)
 
     print(f"\n{headline}")
-    all_classes = len(read_classes(folders.prepared))
-    for model, frame in classifiers.items():
-        print(
-            f"{model}: mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of "
-            f"{all_classes} classes; the val threshold accepts {frame.accepted.mean():.2f}% "
-            f"of the ID test set"
-        )
+    print_classifiers(classifiers, len(read_classes(folders.prepared)))
     tables = f"{folders.metrics / 'table2.md'}, {folders.metrics / 'table2_full.md'}"
     print(f"every score: {tables}; drawn: {folders.plots}")
 
@@ -94,33 +88,35 @@ def write_metrics(
     grid: Grid[ScoreRow],
     classifiers: Mapping[str, pd.DataFrame],
 ) -> str:
-    """Write all of ``metrics`` but the distances; return the headline."""
-    folders, seeds = experiment.folders, len(experiment.seeds)
+    """Write all of ``metrics`` but the distances, for programs and for people; the headline."""
+    metrics, depth = experiment.folders.metrics, params.sn_layers
     table2 = grid.metrics()
     scores = scores_of(table2, classifiers)
-    statistics = statistics_of(
-        table2,
-        grid.bootstrap(paper_rows(params.sn_layers), params.score.resamples),
-        grid.images(),
-        tuning_by_model(experiment, params.sn_layers),
-    )
+    summary = summary_of(scores, depth, experiment.normalized_weights(depth))
+    bootstraps = grid.bootstrap(paper_rows(depth), params.score.resamples)
+    tuning = tuning_by_model(experiment, depth)
+    statistics = statistics_of(table2, bootstraps, grid.images(), tuning)
+    write_text(metrics / "table2.csv", table2.round(6).to_csv(index=False))
+    write_scores(metrics / "scores.json", scores)
+    write_summary(metrics / "summary.json", summary)
+    write_statistics(metrics / "statistics.json", statistics)
+    return write_markdown(experiment, table2, scores, statistics)
+
+
+def write_markdown(
+    experiment: Experiment, table2: pd.DataFrame, scores: Scores, statistics: Statistics
+) -> str:
+    """Write both forms of Table 2 and the headline, which is returned."""
+    folders, seeds = experiment.folders, len(experiment.seeds)
     sets = read_prepared_sets(folders.prepared)
     paper = published(TABLE_2, sets, read_classes(folders.prepared))
-    tables = table2_sets(table2, statistics, paper)
     cuts = {ood_set: paper_cut(figures) for ood_set, figures in paper.items()}
-    headline = headline_markdown(verdicts(scores, statistics), tables, statistics, seeds)
-    weights = experiment.normalized_weights(params.sn_layers)
-
-    write_text(folders.metrics / "table2.csv", table2.round(6).to_csv(index=False))
-    write_scores(folders.metrics / "scores.json", scores)
-    write_summary(folders.metrics / "summary.json", summary_of(scores, params.sn_layers, weights))
-    write_statistics(folders.metrics / "statistics.json", statistics)
-    write_text(
-        folders.metrics / "table2.md",
-        f"{table2_markdown(tables, statistics, cuts, seeds)}\n"
-        f"{tuning_markdown(statistics.tuning)}{id_test_note(sets)}",
-    )
+    tables = table2_sets(table2, statistics, paper)
+    text = table2_markdown(tables, statistics, cuts, seeds)
+    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}"
     full = full_table2_markdown(full_table2_sets(table2), seeds)
+    headline = headline_markdown(verdicts(scores, statistics), tables, statistics, seeds)
+    write_text(folders.metrics / "table2.md", text)
     write_text(folders.metrics / "table2_full.md", full)
     write_text(folders.metrics / "headline.md", headline)
     return headline
@@ -133,6 +129,15 @@ def tuning_by_model(experiment: Experiment, sn_layers: int) -> dict[str, dict[st
         for model, depth in compared_models(sn_layers).items()
     }
     return {model: by_seed for model, by_seed in tuning.items() if any(by_seed.values())}
+
+
+def print_classifiers(classifiers: Mapping[str, pd.DataFrame], classes: int) -> None:
+    """How good each model is, of so many classes, and what its threshold accepts."""
+    for model, frame in classifiers.items():
+        print(
+            f"{model}: mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of {classes} "
+            f"classes; the val threshold accepts {frame.accepted.mean():.2f}% of the ID test set"
+        )
 
 
 def draw_histograms(experiment: Experiment, models: Models, energies: Energies) -> None:

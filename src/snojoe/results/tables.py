@@ -5,7 +5,7 @@ All figures are in percent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,7 +14,7 @@ from snojoe.detectors import DETECTORS, PAPER_DETECTORS
 from snojoe.measures.ood_metrics import OOD_METRICS
 from snojoe.results.formatting import mean_and_std
 from snojoe.results.grids import named_scores
-from snojoe.results.paper import Published
+from snojoe.results.paper import PaperFigures, Published
 from snojoe.results.statistics_json import Interval, Statistics
 
 
@@ -100,23 +100,14 @@ def table2_sets(
     table = named_scores(table2)
     tables = []
     for ood_set, of_set in statistics.ood_sets.items():
-        summary = over_seeds(table[table.ood_set == ood_set], "score")
+        summary = over_seeds(table[table.ood_set == ood_set], ["score"])
         figures = published.get(ood_set, {})
-        rows = [
-            TableRow(
-                score,
-                title,
-                [
-                    cell._replace(
-                        interval=of_set.interval[score][metric.name],
-                        bold=score in of_set.bold[metric.name],
-                        published=getattr(figures.get(score), metric.name, None),
-                    )
-                    for metric, cell in zip(OOD_METRICS, _cells(summary, score), strict=True)
-                ],
-            )
-            for score, title in titles.items()
-        ]
+        rows = []
+        for score, title in titles.items():
+            bold = [metric for metric, scores in of_set.bold.items() if score in scores]
+            cells = _cells(summary, score)
+            cells = _compared(cells, of_set.interval[score], bold, figures.get(score))
+            rows.append(TableRow(score, title, cells))
         tables.append(SetTable(ood_set, rows, bool(figures)))
     return tables
 
@@ -159,37 +150,31 @@ def table3_sets(
     titles = depth_titles(table3)
     tables = []
     for ood_set in table3.ood_set.unique():
-        of_set = table3[table3.ood_set == ood_set]
-        summary = over_seeds(of_set, "sn_layers", ["map"])
+        summary = over_seeds(table3[table3.ood_set == ood_set], ["sn_layers"], ["map"])
         figures = published.get(ood_set, {})
         in_bold = bold[ood_set] if bold else {}
         rows = []
         for depth, title in titles.items():
+            of_depth: Any = ends.loc[(ood_set, depth)]
+            by_metric = {
+                metric.name: (of_depth[f"{metric.name}_low"], of_depth[f"{metric.name}_high"])
+                for metric in OOD_METRICS
+            }
             *cells, val_map = _cells(summary, depth, ["map"])
-            bounds: Any = ends.loc[(ood_set, depth)]
-            cells = [
-                cell._replace(
-                    interval=(bounds[f"{metric.name}_low"], bounds[f"{metric.name}_high"]),
-                    bold=depth in in_bold.get(metric.name, ()),
-                    published=getattr(figures.get(depth), metric.name, None),
-                )
-                for metric, cell in zip(OOD_METRICS, cells, strict=True)
-            ]
+            best = [metric for metric, depths in in_bold.items() if depth in depths]
+            cells = _compared(cells, by_metric, best, figures.get(depth))
             rows.append(TableRow(depth, title, cells, val_map))
         tables.append(SetTable(ood_set, rows, bool(figures)))
     return tables
 
 
-def over_seeds(
-    table: pd.DataFrame, keys: str | Sequence[str], more: Sequence[str] = ()
-) -> pd.DataFrame:
+def over_seeds(table: pd.DataFrame, keys: Sequence[str], more: Sequence[str] = ()) -> pd.DataFrame:
     """Mean and standard deviation (n - 1) over seeds: columns (metric, "mean" | "std").
 
     `more` are columns beside `OOD_METRICS`.
     """
     names = [*(metric.name for metric in OOD_METRICS), *more]
-    by = keys if isinstance(keys, str) else list(keys)
-    return table.groupby(by, sort=False)[names].agg(["mean", "std"])
+    return table.groupby(list(keys), sort=False)[names].agg(["mean", "std"])
 
 
 def depth_titles(table3: pd.DataFrame) -> dict[int, str]:
@@ -207,4 +192,21 @@ def _cells(summary: Any, row: Any, more: Sequence[str] = ()) -> list[Cell]:
     names = [*(metric.name for metric in OOD_METRICS), *more]
     return [
         Cell(summary.loc[row, (name, "mean")], summary.loc[row, (name, "std")]) for name in names
+    ]
+
+
+def _compared(
+    cells: Sequence[Cell],
+    intervals: Mapping[str, Interval],
+    bold: Collection[str],
+    figures: PaperFigures | None,
+) -> list[Cell]:
+    """The cells of a row with what stands beside each; all by metric."""
+    return [
+        cell._replace(
+            interval=intervals[metric.name],
+            bold=metric.name in bold,
+            published=getattr(figures, metric.name, None),
+        )
+        for metric, cell in zip(OOD_METRICS, cells, strict=True)
     ]
