@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from snojoe.detect.image_detector import load_detector
 
 __all__ = ["load_detector"]
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # pyproject.toml reads it here; a test holds CITATION.cff to it
 
 
 def __getattr__(name: str) -> Any:
