@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from snojoe.detect.image_detector import load_detector
 
 __all__ = ["load_detector"]
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # pyproject.toml reads it here; a test holds CITATION.cff to it
 
 # Modules of 0.1.0 that people were told to import, or may have.
 _MOVED = {

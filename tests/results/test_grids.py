@@ -159,12 +159,12 @@ def test_an_unreadable_model_is_named(experiment):
         experiment.threshold(0, 0)
 
 
-def test_the_readmes_new_score_is_in_every_table(tmp_path):
-    """The README's file, dropped into a copy of the package; nothing else is changed."""
+def test_the_new_score_of_the_guide_is_in_every_table(tmp_path):
+    """CONTRIBUTING.md's file, dropped into a copy of the package; nothing else is changed."""
     write_experiment(tmp_path)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     file, code = re.search(
-        r"```python\n# (src/snojoe/detectors/\S+)\n(.+?)```", readme, re.S
+        r"```python\n# (src/snojoe/detectors/\S+)\n(.+?)```", guide, re.S
     ).groups()
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / file).write_text(code, encoding="utf-8")
