@@ -1,181 +1,99 @@
-"""Where the seconds of the default run go: imports, data, compute and DVC, for each stage.
+"""What each stage of the default run costs, and what DVC adds.
 
-    python benchmarks/default_run.py [--revision HEAD]
+    python benchmarks/default_run.py            # dvc repro, one stage after the other
+    python benchmarks/default_run.py --jobs 2   # make repro's driver, two stages at a time
 
-Runs ``dvc repro`` in a temporary clone of the working tree, or of a revision of it, with this
-file in the place of `python`. The clock is the processor time of all threads, which other programs
-disturb least. *Data* is what reads, decodes and augments images: the functions in `DATA`.
+Copies the working tree to a temporary folder, without dvc.lock and DVC's cache, and runs everything
+there. The `python` of the stages is a script that starts the real one and notes what it took. CPU
+seconds are those of all threads and child processes, which other programs disturb least. DVC's
+share is all that is not a stage: DVC, the driver, git, shells and that script (0.05 s a stage).
 """
 
 import argparse
-import atexit
-import builtins
-import functools
 import json
 import os
 import resource
-import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
+from typing import Any
+
+from timing import print_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
-DATA = {
-    "snojoe.training.loader": (
-        "TrainSet.__init__",
-        "TrainSet.__getitem__",
-        "TrainSet.__getitems__",
-    ),
-    "snojoe.data.shards": ("Shards.__init__", "Shards._batch", "Shards.table", "write_shards"),
-}
+MEASURING_PYTHON = """#!{python} -IS
+import json, resource, subprocess, sys, time
+began = time.monotonic()
+status = subprocess.call([{python!r}, *sys.argv[1:]])
+wall, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+row = dict(script=sys.argv[1], wall=wall, cpu=used.ru_utime + used.ru_stime, memory=used.ru_maxrss)
+with open({log!r}, "a") as file:
+    file.write(json.dumps(row) + "\\n")
+sys.exit(status)
+"""
 
 
-class Clock:
-    """Processor seconds by what they were spent on; what is entered last gets them."""
-
-    def __init__(self):
-        self.seconds = {"import": time.process_time(), "data": 0.0, "compute": 0.0}
-        self.stack, self.since = ["compute"], time.process_time()
-
-    def charge(self):
-        now = time.process_time()
-        self.seconds[self.stack[-1]] += now - self.since
-        self.since = now
-
-    def timed(self, kind, function):
-        @functools.wraps(function)
-        def call(*args, **kwargs):
-            if self.stack[-1] == kind:
-                return function(*args, **kwargs)
-            self.charge()
-            self.stack.append(kind)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.charge()
-                self.stack.pop()
-
-        return call
-
-
-def stage(script, arguments, log):
-    """Run a stage as `python` would, and append what it cost to the log."""
-    began, clock = time.monotonic(), Clock()
-    plain_import = builtins.__import__
-
-    def watch(module):
-        for path in DATA.get(module.__name__, ()):
-            *owners, name = path.split(".")
-            owner = functools.reduce(getattr, owners, module)
-            if name in vars(owner):
-                setattr(owner, name, clock.timed("data", getattr(owner, name)))
-
-    def importing(name, *args, **kwargs):
-        missing = [name for name in DATA if name not in sys.modules]
-        try:
-            return plain_import(name, *args, **kwargs)
-        finally:
-            for name in missing:
-                module = sys.modules.get(name)
-                if module and not getattr(module.__spec__, "_initializing", False):
-                    watch(module)
-
-    builtins.__import__ = clock.timed("import", importing)
-
-    def report():
-        clock.charge()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        row = {
-            "stage": Path(script).stem,
-            **clock.seconds,
-            "wall": time.monotonic() - began,
-            "mb": usage.ru_maxrss / 1024,
-        }
-        with Path(log).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    atexit.register(report)
-    sys.argv = [script, *arguments]
-    sys.path[0] = str(Path(script).parent)
-    runpy.run_path(script, run_name="__main__")
-
-
-def clone(folder, revision):
-    if revision:
-        archive = subprocess.Popen(["git", "archive", revision], cwd=ROOT, stdout=subprocess.PIPE)
-        subprocess.run(["tar", "-x", "-C", folder], stdin=archive.stdout, check=True)
-    else:
-        names = subprocess.check_output(
-            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True
-        )
-        for name in filter(lambda name: (ROOT / name).is_file(), names.splitlines()):
+def copy_of_the_tree(folder: Path) -> None:
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    for name in subprocess.check_output(command, cwd=ROOT, text=True).splitlines():
+        if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    # With it, a machine that gives the same bits would leave out what ends in the same results.
+    # With it, DVC would leave out what has the inputs and the outputs that it lists.
     (folder / "dvc.lock").unlink(missing_ok=True)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--revision", help="a commit, instead of the working tree")
-    arguments = parser.parse_args()
+def measured(command: list[str], scratch: Path) -> tuple[float, float, list[dict[str, Any]]]:
+    """Wall-clock and CPU seconds of a command that runs the pipeline, and a row for each stage."""
+    checkout, programs, log = (scratch / name for name in ("checkout", "bin", "log"))
+    checkout.mkdir()
+    copy_of_the_tree(checkout)
+    programs.mkdir()
+    (programs / "python").write_text(
+        MEASURING_PYTHON.format(python=sys.executable, log=str(log)), encoding="utf-8"
+    )
+    (programs / "python").chmod(0o755)
+    path = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {"PATH": os.pathsep.join(path), "PYTHONPATH": str(checkout / "src")}
+    began, before = time.monotonic(), cpu_of_children()
+    subprocess.run(
+        command, cwd=checkout, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL
+    )
+    wall, cpu = time.monotonic() - began, cpu_of_children() - before
+    return wall, cpu, [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--jobs", help="stages at a time, of make repro's driver")
+    jobs = parser.parse_args().jobs
+    command = [sys.executable, "stages/_repro.py", jobs] if jobs else ["dvc", "repro"]
     with tempfile.TemporaryDirectory() as scratch:
-        folder, bin_folder, log = (Path(scratch) / name for name in ("clone", "bin", "log"))
-        folder.mkdir()
-        bin_folder.mkdir()
-        clone(folder, arguments.revision)
-        python = bin_folder / "python"
-        python.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).resolve()}" '
-            f'--stage "{log}" "$@"\n'
-        )
-        python.chmod(0o755)
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        own = Path(sys.executable).parent
-        subprocess.run(
-            [own / "dvc", "repro", "--quiet"],
-            cwd=folder,
-            env=os.environ
-            | {
-                "PATH": f"{bin_folder}{os.pathsep}{own}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(folder / "src"),
-            },
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-        rows = [json.loads(line) for line in log.read_text().splitlines()]
-    cpu = sum(getattr(after, f) - getattr(before, f) for f in ("ru_utime", "ru_stime"))
-    stages = defaultdict(list)
-    for row in rows:
-        stages[row["stage"]].append(row)
-    kinds = ("import", "data", "compute")
-    print("| stage | runs | import | data | compute | seconds of CPU | peak memory |")
-    print("|---|---|---|---|---|---|---|")
-    total = defaultdict(float)
-    for name, runs in stages.items():
-        sums = {kind: sum(run[kind] for run in runs) for kind in kinds}
-        for kind in kinds:
-            total[kind] += sums[kind]
-        columns = " | ".join(f"{sums[kind]:.1f}" for kind in kinds)
-        peak = max(run["mb"] for run in runs) / 1024
-        print(f"| {name} | {len(runs)} | {columns} | {sum(sums.values()):.1f} | {peak:.2f} GB |")
-    print(f"| DVC | 1 | | | | {cpu - sum(total.values()):.1f} | |")
-    columns = " | ".join(f"{total[kind]:.1f}" for kind in kinds)
-    print(f"| **all** | {len(rows)} | {columns} | **{cpu:.1f}** | |")
-    in_stages = sum(row["wall"] for row in rows)
-    print(f"\n{wall:.0f} s of wall-clock, of which {in_stages:.0f} s in stages")
+        wall, cpu, runs = measured(command, Path(scratch))
+    in_stages = {key: sum(run[key] for run in runs) for key in ("wall", "cpu")}
+    rows = []
+    for script in dict.fromkeys(run["script"] for run in runs):
+        own = [run for run in runs if run["script"] == script]
+        seconds = [f"{sum(run[key] for run in own):.1f}" for key in ("wall", "cpu")]
+        peak = max(run["memory"] for run in own) * (1 if sys.platform == "darwin" else 1024)
+        rows.append([Path(script).stem, len(own), *seconds, f"{peak / 1e9:.2f} GB"])
+    between = "" if jobs else f"{wall - in_stages['wall']:.1f}"
+    rows.append(["DVC", "", between, f"{cpu - in_stages['cpu']:.1f}", ""])
+    rows.append(["**all**", len(runs), f"**{wall:.1f}**", f"**{cpu:.1f}**", ""])
+    print_table(["stage", "runs", "wall-clock, s", "CPU, s", "peak memory"], rows)
+    print(f"\nDVC's share of the CPU seconds: {1 - in_stages['cpu'] / cpu:.0%}")
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--stage"]:
-        stage(sys.argv[3], sys.argv[4:], sys.argv[2])
-    else:
-        main()
+    main()

@@ -106,6 +106,6 @@ def peak() -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["throughput", "memory"])
-    work = {"throughput": throughput, "memory": memory}[parser.parse_args().what]
+    what = parser.parse_args().what
     with tempfile.TemporaryDirectory() as scratch:
-        work(Path(scratch))
+        throughput(Path(scratch)) if what == "throughput" else memory(Path(scratch))

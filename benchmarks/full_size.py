@@ -22,6 +22,7 @@ import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -64,15 +65,17 @@ def stream():
 
 def write_tar(path: Path, files, mode: str = "w") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"compresslevel": 1} if mode == "w:gz" else {}
-    with tarfile.open(path, mode, **options) as archive:
+    gzip = mode == "w:gz"
+    with (
+        tarfile.open(path, "w:gz", compresslevel=1) if gzip else tarfile.open(path, "w")
+    ) as archive:
         for name, content in files:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
 
 
-def voc(images, expected: dict, splits: list[str]):
+def voc(images, expected: dict[str, Any], splits: list[str]):
     """Files of a VOC archive; train has the expected positives, other images one object each."""
     for split in splits:
         ids = [f"{split}_{i:06d}" for i in range(expected["images"][split])]

@@ -126,7 +126,8 @@ def plot(path, results, images):
         axis.grid(which="both", alpha=0.3)
     first = min(values[0][0] for values in results.values())
     axes[0].plot(counts, [first / 2 * s for s in SCALES], "k--", label="linear")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", fontsize="small")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -136,7 +137,7 @@ def main():
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    results = {name: [] for name in STEPS}
+    results: dict[str, list[list[float]]] = {name: [] for name in STEPS}
     for scale in SCALES:
         n = arguments.images * scale
         with tempfile.TemporaryDirectory() as scratch:

@@ -39,9 +39,10 @@ def main():
     device = default_device()
     models = [build_classifier(arguments.arch, CLASSES).eval() for _ in range(arguments.seeds)]
     for model in models:
-        model.to(device, memory_format=torch.channels_last)
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = arguments.size
-    precision = torch.randn(model.head.hidden.in_features, device=device).square()
+    channels = models[0].state_dict()["head.hidden.weight"].shape[1]
+    precision = torch.randn(channels, device=device).square()
     rng = np.random.default_rng(0)
     rows = (
         ShardRow(str(i), rng.bytes(size * size * 3), np.zeros(CLASSES, np.uint8))

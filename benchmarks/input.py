@@ -20,6 +20,7 @@ from statistics import median
 import torch
 from PIL import Image
 from timing import machine, print_table, ratio, take_turns
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -34,7 +35,7 @@ SIZE, BATCH, SCALE = 256, 32, (0.5, 2.0)
 VOC2012_TRAIN = 5717
 
 
-class Files(Dataset):
+class Files(Dataset[tuple[Tensor, Tensor]]):
     """The protocol's way: one file, one image, its transforms."""
 
     def __init__(self, paths, *geometry):
@@ -84,8 +85,8 @@ def main():
         folder = Path(scratch)
         with tarfile.open(arguments.originals) as archive:
             for i, member in enumerate(archive):
-                if member.isfile() and is_image(member.name):
-                    (folder / f"{i:05d}.jpg").write_bytes(archive.extractfile(member).read())
+                if is_image(member.name) and (file := archive.extractfile(member)):
+                    (folder / f"{i:05d}.jpg").write_bytes(file.read())
         paths = sorted(folder.glob("*.jpg"))
         random.Random(0).shuffle(paths)  # the sets differ in the size of their images
         paths = paths[: len(paths) // BATCH * BATCH]

@@ -12,6 +12,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,10 @@ def bench_detectors(rng, repeats):
 
     total, busy = 0.0, time.process_time()
     for detector in PAPER_DETECTORS:
-        data = (features, labels, feature_sets)
+        data: tuple[Any, ...] = (features, labels, feature_sets)
         if detector.consumes == ("logits",):
             data = (logits, None, logit_sets)
-        seconds = median_time(lambda d=detector, args=data: fit_and_score(d(), *args), repeats)
+        seconds = median_time(partial(fit_and_score, detector(), *data), repeats)
         total += seconds
         print(f"| {detector.title}, fit and score | {seconds:.2f} s | | |")
     busy = (time.process_time() - busy) / repeats

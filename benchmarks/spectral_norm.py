@@ -64,7 +64,7 @@ def with_torchs(model):
 
 def measure(variants, rounds, clock, device):
     """Return the seconds of each round by variant, after one round that does not count."""
-    seconds = {name: [] for name in variants}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds + 1):
         for name in random.sample(list(variants), len(variants)):
             begin = clock()

@@ -4,6 +4,7 @@ import os
 import platform
 import random
 import time
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 import torch
@@ -19,7 +20,7 @@ def clock():
 
 def take_turns(variants, rounds):
     """Seconds of each round by variant, in another order each time; a first round is left out."""
-    seconds = {name: [] for name in variants}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds + 1):
         for name in random.sample(list(variants), len(variants)):
             began = clock()
@@ -33,7 +34,7 @@ def ratio(seconds, name, baseline):
     return median(a / b for a, b in zip(seconds[name], seconds[baseline], strict=True))
 
 
-def print_table(header, rows):
+def print_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
     for row in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(str(cell) for cell in row)} |")
 

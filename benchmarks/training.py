@@ -40,7 +40,7 @@ class Training:
         self.model = build_classifier(arch, CLASSES).train()
         self.normaliser = None if plain else apply_spectral_norm(self.model, SN_LAYERS)
         layout = torch.contiguous_format if plain else torch.channels_last
-        self.model.to(device, memory_format=layout)
+        self.model.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-5, fused=not plain)
 
     def epoch(self, batches):
@@ -66,7 +66,7 @@ def train_set(folder, originals, size, count):
     else:
         archive = originals
     with tarfile.open(archive) as tar:
-        images = [tar.extractfile(m).read() for m in tar if m.isfile() and is_image(m.name)]
+        images = [f.read() for m in tar if is_image(m.name) and (f := tar.extractfile(m))]
     rows = (
         ShardRow(str(i), images[i % len(images)], np.zeros(CLASSES, np.uint8)) for i in range(count)
     )
@@ -130,7 +130,8 @@ def main():
     arguments = parser.parse_args()
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
-    arch, size, batches, workers = "resnet18", 64, (32,), 0
+    batches: tuple[int, ...] = (32,)
+    arch, size, workers = "resnet18", 64, 0
     if gpu:
         arch, size, batches = "resnet101", 256, (32, 64, 128, 256)
         workers = os.cpu_count() or 1

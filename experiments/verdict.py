@@ -10,6 +10,7 @@ Holm's correction for all tests of one metric in the table.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
         arms = group[group.sn_layers > 0].groupby(["bound", "sn_layers"], sort=False)
         for (bound, depth), arm in arms:
             arm = arm.set_index("seed").loc[control.index]
-            row = {
+            row: dict[str, Any] = {
                 "ood_set": ood_set,
                 "batch_norm": batch_norm,
                 "bound": bound,
@@ -88,7 +89,7 @@ def as_markdown(frame: pd.DataFrame) -> str:
     return "".join(parts)
 
 
-def arm_title(row: dict[str, Any]) -> str:
+def arm_title(row: Mapping[Any, Any]) -> str:
     return f"{BOUNDS[row['bound']]}, {BATCH_NORMS[row['batch_norm']]}, depth {row['sn_layers']}"
 
 
