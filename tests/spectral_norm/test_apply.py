@@ -10,10 +10,10 @@ from snojoe.spectral_norm import (
     SpectralNorm,
     apply_spectral_norm,
     fold_spectral_norm,
+    normalize_modules,
     normalized_weights,
-    register,
 )
-from snojoe.spectral_norm.parametrization import normalization_of
+from snojoe.spectral_norm.conv_linear import SPECTRAL
 
 
 def small_model():
@@ -24,7 +24,7 @@ def small_model():
 
 
 def normalized(model):
-    return [f"{name}.weight" for name, m in model.named_modules() if normalization_of(m)]
+    return [f"{name}.weight" for name, m in model.named_modules() if type(m) in SPECTRAL.values()]
 
 
 @pytest.mark.parametrize("sn_layers", range(6))
@@ -58,8 +58,8 @@ def test_a_folded_model_is_a_plain_one():
 
 def test_the_attached_optimiser_iterates_once_per_step_until_removed():
     model = nn.Linear(4, 4, bias=False)
-    register([model])
-    state = normalization_of(model)
+    normalize_modules([model])
+    state = model.spectral_norm
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     hook = SpectralNorm(model).attach(optimizer)
     sigmas = [state.sigma.item()]
@@ -94,8 +94,9 @@ def test_a_handle_outlives_folding():
 def test_a_module_that_occurs_twice_is_normalised_once():
     shared = nn.Linear(3, 3)
     model = nn.Sequential(nn.Sequential(shared), nn.Sequential(shared))
+    expected = shared.weight / torch.linalg.matrix_norm(shared.weight, 2)
     apply_spectral_norm(model, 2)
-    assert len(shared.parametrizations.weight) == 1
+    torch.testing.assert_close(shared.weight, expected)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_bad_arguments_are_named_and_nothing_is_changed(arguments, message):
 def test_a_convolution_that_the_example_does_not_reach_is_named():
     model = small_model()
     with pytest.raises(ValueError, match=r"did not reach Conv2d\(4, 4"):
-        register(model, norm="operator", shapes={model[0]: ((3, 5, 5), (4, 3, 3))})
+        normalize_modules(model, norm="operator", shapes={model[0]: ((3, 5, 5), (4, 3, 3))})
 
 
 def test_a_weight_that_is_not_finite_is_refused():
@@ -130,9 +131,23 @@ def test_a_weight_that_is_not_finite_is_refused():
     assert not normalized(model)
 
 
-@pytest.mark.parametrize("normalise", [parametrizations.spectral_norm, lambda m: register([m])])
-def test_a_weight_that_is_parametrised_already_is_refused(normalise):
+class Doubled(nn.Conv2d):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Doubled(3, 4, 3),
+        parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)),
+        apply_spectral_norm(nn.Sequential(nn.Conv2d(3, 4, 3)), 1)._modules[0],
+    ],
+    ids=["of its own", "parametrised", "normalised"],
+)
+def test_a_layer_that_is_not_the_plain_one_is_refused(layer):
     model = small_model()
-    normalise(model[0])
-    with pytest.raises(ValueError, match="parametrised already"):
+    model[0] = layer
+    with pytest.raises(ValueError, match=r"expected a plain Conv2d or Linear, got \w+\("):
         apply_spectral_norm(model, 5)
+    assert type(model[2]) is nn.Conv2d

@@ -40,7 +40,7 @@ def test_a_stale_sigma_is_not_believed():
     model = nn.Linear(3, 3, bias=False)
     apply_spectral_norm(nn.Sequential(model), 1)
     with torch.no_grad():
-        model.parametrizations.weight.original.mul_(2.0)
+        model.trained_weight.mul_(2.0)
     (record,) = spectral_norms(model)
     assert record.sigma == pytest.approx(2.0, rel=1e-5)
 

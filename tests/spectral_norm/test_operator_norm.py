@@ -4,8 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from snojoe.model.classifier import build_classifier
-from snojoe.spectral_norm import convolution_shapes, register, spectral_norms
-from snojoe.spectral_norm.parametrization import normalization_of
+from snojoe.spectral_norm import convolution_shapes, normalize_modules, spectral_norms
 
 
 def convolution_matrix(conv, shape):
@@ -43,8 +42,8 @@ def test_sigma_is_that_of_the_explicit_matrix(
     )
     exact = torch.linalg.svdvals(convolution_matrix(conv, (inputs, 9, 8)))[0].item()
     shapes = convolution_shapes(conv, torch.zeros(1, inputs, 9, 8))
-    register([conv], norm="operator", shapes=shapes)
-    assert normalization_of(conv).sigma.item() == pytest.approx(exact, rel=1e-3)
+    normalize_modules([conv], norm="operator", shapes=shapes)
+    assert conv.spectral_norm.sigma.item() == pytest.approx(exact, rel=1e-3)
 
 
 def test_dense_1x1_convolutions_agree_with_the_reshaped_kernel():
@@ -62,11 +61,11 @@ def test_gradient_is_that_of_dividing_by_the_largest_singular_value(groups):
     sigma = torch.linalg.matrix_norm(convolution_matrix(conv, (4, 6, 6)), 2)
     (expected,) = torch.autograd.grad((conv.weight / sigma * direction).sum(), conv.weight)
 
-    register([conv], norm="operator", shapes=convolution_shapes(conv, torch.zeros(1, 4, 6, 6)))
-    (conv.weight * direction).sum().backward()
-    torch.testing.assert_close(
-        conv.parametrizations.weight.original.grad, expected, rtol=1e-3, atol=1e-3
+    normalize_modules(
+        [conv], norm="operator", shapes=convolution_shapes(conv, torch.zeros(1, 4, 6, 6))
     )
+    (conv.weight * direction).sum().backward()
+    torch.testing.assert_close(conv.trained_weight.grad, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_another_group_can_take_the_lead():
@@ -74,11 +73,13 @@ def test_another_group_can_take_the_lead():
     with torch.no_grad():
         conv.weight[0].fill_(0.2)
         conv.weight[1].fill_(0.1)
-    register([conv], norm="operator", shapes=convolution_shapes(conv, torch.zeros(1, 2, 5, 5)))
-    state = normalization_of(conv)
+    normalize_modules(
+        [conv], norm="operator", shapes=convolution_shapes(conv, torch.zeros(1, 2, 5, 5))
+    )
+    state = conv.spectral_norm
     before = state.sigma.item()
     with torch.no_grad():
-        conv.parametrizations.weight.original[1].fill_(0.4)
+        conv.trained_weight[1].fill_(0.4)
     from snojoe.spectral_norm import SpectralNorm
 
     SpectralNorm(conv).power_iteration()
@@ -91,4 +92,6 @@ def test_another_group_can_take_the_lead():
 def test_other_padding_is_refused(padding):
     conv = nn.Conv2d(3, 3, 3, **padding)
     with pytest.raises(ValueError, match="expects zero padding"):
-        register([conv], norm="operator", shapes=convolution_shapes(conv, torch.zeros(1, 3, 5, 5)))
+        normalize_modules(
+            [conv], norm="operator", shapes=convolution_shapes(conv, torch.zeros(1, 3, 5, 5))
+        )

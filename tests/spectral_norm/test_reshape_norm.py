@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from snojoe.spectral_norm import SpectralNorm, register
-from snojoe.spectral_norm.parametrization import normalization_of, raw_weight
+from snojoe.spectral_norm import SpectralNorm, normalize_modules
 
 
 def layers():
@@ -23,16 +22,15 @@ def batch_for(layer):
 @pytest.mark.parametrize("layer", layers(), ids=str)
 def test_gradients_agree_with_torch_given_the_same_vectors(layer):
     ours, torchs = copy.deepcopy(layer), copy.deepcopy(layer)
-    register([ours])
+    normalize_modules([ours])
     parametrizations.spectral_norm(torchs)
-    state = normalization_of(ours)
+    state = ours.spectral_norm
     torchs.parametrizations.weight[0]._u.copy_(state.u[0])
     torchs.parametrizations.weight[0]._v.copy_(state.v[0])
     torchs.eval()  # or torch would iterate at every access
-    gradients = []
     for module in (ours, torchs):
         module(batch_for(layer)).pow(3).mean().backward()
-        gradients.append(module.parametrizations.weight.original.grad)
+    gradients = [ours.trained_weight.grad, torchs.parametrizations.weight.original.grad]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
@@ -51,13 +49,13 @@ def test_gradient_is_that_of_the_divisor(bound, scale):
         divisor = sigma if bound == "hard" else max(1.0, sigma / 3.0)
         return (weight / divisor * direction).sum()
 
-    register([layer], bound=bound)
+    normalize_modules([layer], bound=bound)
     (layer.weight * direction).sum().backward()
     for index in [(0, 0), (2, 3)]:
         step = torch.zeros_like(weight)
         step[index] = 1e-6
         numerical = (value(weight + step) - value(weight - step)) / 2e-6
-        gradient = raw_weight(layer).grad[index]
+        gradient = layer.trained_weight.grad[index]
         assert gradient.item() == pytest.approx(numerical.item(), rel=1e-5, abs=1e-8)
 
 
@@ -66,7 +64,7 @@ def test_gradient_is_that_of_the_divisor(bound, scale):
 def test_channels_last_weights_give_the_same(kernel, channels):
     torch.manual_seed(0)
     plain = nn.Conv2d(*channels, kernel, bias=False)
-    register([plain])
+    normalize_modules([plain])
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     for conv in (plain, last):
         optimizer = torch.optim.SGD(conv.parameters(), lr=0.1)
@@ -75,7 +73,7 @@ def test_channels_last_weights_give_the_same(kernel, channels):
             optimizer.zero_grad()
             conv(batch_for(conv)).square().mean().backward()
             optimizer.step()
-    torch.testing.assert_close(raw_weight(last), raw_weight(plain), rtol=0, atol=1e-3)
+    torch.testing.assert_close(last.trained_weight, plain.trained_weight, rtol=0, atol=1e-3)
     for name in ("u", "v", "sigmas"):
-        ours, theirs = (getattr(normalization_of(conv), name) for conv in (last, plain))
+        ours, theirs = (getattr(conv.spectral_norm, name) for conv in (last, plain))
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-2)

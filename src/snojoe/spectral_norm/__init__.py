@@ -10,9 +10,13 @@ from snojoe.spectral_norm.apply import (
     SpectralNorm,
     apply_spectral_norm,
     fold_spectral_norm,
-    register,
+    normalize_modules,
 )
-from snojoe.spectral_norm.layers import counted_layers, layer_indices, normalized_weights
+from snojoe.spectral_norm.counted_layers import (
+    counted_layers,
+    layer_indices,
+    normalized_weights,
+)
 from snojoe.spectral_norm.measure import WeightSigma, spectral_norms
 from snojoe.spectral_norm.shapes import convolution_shapes
 
@@ -24,7 +28,7 @@ __all__ = [
     "counted_layers",
     "fold_spectral_norm",
     "layer_indices",
+    "normalize_modules",
     "normalized_weights",
-    "register",
     "spectral_norms",
 ]

@@ -4,21 +4,16 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from snojoe.spectral_norm.bounds import Bound, HardBound, SoftBound
-from snojoe.spectral_norm.iteration import converge, follow
-from snojoe.spectral_norm.layers import Weighted, first_layers
+from snojoe.spectral_norm.conv_linear import SPECTRAL, SpectralWeight
+from snojoe.spectral_norm.counted_layers import Weighted, first_layers
 from snojoe.spectral_norm.norms import norm_of
 from snojoe.spectral_norm.operator_norm import Shape
-from snojoe.spectral_norm.parametrization import (
-    NormalizedWeight,
-    normalization_of,
-    raw_weight,
-    scale_smallest,
-)
+from snojoe.spectral_norm.power_iteration import converge, follow
 from snojoe.spectral_norm.shapes import convolution_shapes
+from snojoe.spectral_norm.singular_triplets import SingularTriplets
 
 
 class SpectralNorm:
@@ -27,16 +22,12 @@ class SpectralNorm:
     Parameters
     ----------
     model
-        A module whose weights `apply_spectral_norm` or `register` has normalised, or a copy of
-        one. Without normalised weights every method does nothing.
+        A module whose weights `apply_spectral_norm` or `normalize_modules` has normalised, or a
+        copy of one. Without normalised weights every method does nothing.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = [
-            module
-            for module in model.modules()
-            if isinstance(module, Weighted) and normalization_of(module) is not None
-        ]
+        self._modules = [module for module in model.modules() if isinstance(module, SpectralWeight)]
 
     def __len__(self) -> int:
         """Return the number of normalised weights."""
@@ -46,7 +37,7 @@ class SpectralNorm:
         """Bring every u, v and sigma up to date; call it once per optimiser step.
 
         One accelerated power iteration per weight, and more where a step went so far that sigma
-        still grows by more than 3e-6 of itself (see `snojoe.spectral_norm.iteration`).
+        still grows by more than 3e-6 of itself (see `snojoe.spectral_norm.power_iteration`).
 
         Raises
         ------
@@ -54,9 +45,9 @@ class SpectralNorm:
             If a weight is not finite: the training has diverged.
         """
         follow(
-            (state, raw_weight(module))
+            (module.spectral_norm, module.trained_weight)
             for module in self._modules
-            if (state := normalization_of(module)) is not None  # None once it is folded
+            if isinstance(module, SpectralWeight)  # no longer one once it is folded
         )
 
     def attach(self, optimizer: torch.optim.Optimizer) -> RemovableHandle:
@@ -102,16 +93,16 @@ def apply_spectral_norm(
     ------
     ValueError
         If `sn_layers` is out of range, `bound` or `norm` is unknown, `coefficient` is not
-        positive, `example_input` is missing for the operator norm, or a weight is not finite or
-        parametrised already.
+        positive, `example_input` is missing for the operator norm, a weight is not finite, or its
+        module is of a subclass of Conv2d or Linear (a normalised or parametrised one is).
     """
     modules = [module for layer in first_layers(model, sn_layers) for module in layer.modules()]
     shapes = convolution_shapes(model, example_input) if norm == "operator" else {}
-    register(modules, bound=bound, coefficient=coefficient, norm=norm, shapes=shapes)
+    normalize_modules(modules, bound=bound, coefficient=coefficient, norm=norm, shapes=shapes)
     return SpectralNorm(model)
 
 
-def register(
+def normalize_modules(
     modules: Iterable[nn.Module],
     *,
     bound: str = "hard",
@@ -121,28 +112,28 @@ def register(
 ) -> None:
     """Normalise the weight of each convolution and linear module among `modules`.
 
-    For models whose layers are not to be counted: ``register(model.modules())`` takes everything,
-    and ``SpectralNorm(model)`` then iterates it. `shapes` is what `convolution_shapes` returns,
-    for the operator norm. The other parameters and the errors are those of `apply_spectral_norm`.
+    For models whose layers are not to be counted: ``normalize_modules(model.modules())`` takes
+    everything, and ``SpectralNorm(model)`` then iterates it. `shapes` is what `convolution_shapes`
+    returns, for the operator norm. The other parameters and the errors are those of
+    `apply_spectral_norm`.
     """
     divide = _bound(bound, coefficient)
     chosen = [module for module in dict.fromkeys(modules) if isinstance(module, Weighted)]
     for module in chosen:
-        if parametrize.is_parametrized(module, "weight"):
-            raise ValueError(f"the weight of {module} is parametrised already; fold it first")
+        if type(module) not in SPECTRAL:  # a subclass may compute in another way
+            raise ValueError(f"expected a plain Conv2d or Linear, got {module}")
         if not module.weight.isfinite().all():
             raise ValueError(f"the weight of {module} is not finite: it has no spectral norm")
     norms = [norm_of(module, norm, shapes or {}) for module in chosen]
     if divide is None:
         return
     members = [
-        (NormalizedWeight(kind, divide, module.weight), module.weight.detach())
+        (SingularTriplets(kind, divide, module.weight), module.weight.detach())
         for kind, module in zip(norms, chosen, strict=True)
     ]
     converge(members)
-    for module, (state, _) in zip(chosen, members, strict=True):
-        parametrize.register_parametrization(module, "weight", state)
-        scale_smallest(module)
+    for module, (triplets, _) in zip(chosen, members, strict=True):
+        SPECTRAL[type(module)].put_on(module, triplets)
 
 
 def _bound(bound: str, coefficient: float) -> Bound | None:
@@ -159,7 +150,7 @@ def _bound(bound: str, coefficient: float) -> Bound | None:
 
 
 def fold_spectral_norm(model: nn.Module) -> nn.Module:
-    """Bake the normalised weights in and remove the parametrisation.
+    """Bake the normalised weights into plain convolutions and linear layers.
 
     Parameters
     ----------
@@ -174,9 +165,6 @@ def fold_spectral_norm(model: nn.Module) -> nn.Module:
         `model`, whose outputs are what they were.
     """
     for module in model.modules():
-        if normalization_of(module) is not None:
-            # torch takes the property off the class, which deep copies share.
-            shared = type(module)
-            module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        if isinstance(module, SpectralWeight):
+            module.fold()
     return model

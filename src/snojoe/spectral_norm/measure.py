@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from snojoe.spectral_norm.bounds import HardBound
-from snojoe.spectral_norm.iteration import converge
-from snojoe.spectral_norm.layers import layer_indices, weighted_modules
+from snojoe.spectral_norm.conv_linear import SpectralWeight
+from snojoe.spectral_norm.counted_layers import layer_indices, weighted_modules
 from snojoe.spectral_norm.norms import Norm, norm_of
-from snojoe.spectral_norm.parametrization import NormalizedWeight, normalization_of, raw_weight
+from snojoe.spectral_norm.power_iteration import converge
 from snojoe.spectral_norm.reshape_norm import ReshapeNorm
 from snojoe.spectral_norm.shapes import convolution_shapes
+from snojoe.spectral_norm.singular_triplets import SingularTriplets
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class WeightSigma:
     layer
         Counted layer that holds it, from 1; 0 where no counted layer does.
     normalized
-        Whether spectral normalisation is registered on it.
+        Whether it is spectrally normalised.
     sigma
         Spectral norm of the weight that the model computes with.
     raw_sigma
@@ -77,14 +78,15 @@ def spectral_norms(
     indices = layer_indices(model)
     records = []
     for name, module in modules.items():
-        state = normalization_of(module)
-        raw_sigma = _sigma(raw_weight(module), norm_of(module, norm, shapes))
-        factor = 1.0 if state is None else float(state.factor)
+        weight, factor = module.weight, 1.0
+        if isinstance(module, SpectralWeight):
+            weight, factor = module.trained_weight, float(module.spectral_norm.factor)
+        raw_sigma = _sigma(weight, norm_of(module, norm, shapes))
         records.append(
             WeightSigma(
                 name=f"{name}.weight",
                 layer=indices.get(name, 0),
-                normalized=state is not None,
+                normalized=isinstance(module, SpectralWeight),
                 sigma=raw_sigma * factor,
                 raw_sigma=raw_sigma,
             )
@@ -95,7 +97,7 @@ def spectral_norms(
 def _sigma(weight: Tensor, norm: Norm) -> float:
     if isinstance(norm, ReshapeNorm):
         return _largest_singular_value(weight.flatten(1))
-    probe = NormalizedWeight(norm, HardBound(), weight)
+    probe = SingularTriplets(norm, HardBound(), weight)
     converge([(probe, weight)])
     return float(probe.sigma)
 

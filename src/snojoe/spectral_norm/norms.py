@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from snojoe.spectral_norm.layers import Weighted
+from snojoe.spectral_norm.counted_layers import Weighted
 from snojoe.spectral_norm.operator_norm import OperatorNorm, Shape
 from snojoe.spectral_norm.reshape_norm import ReshapeNorm
 

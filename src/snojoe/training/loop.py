@@ -24,14 +24,11 @@ from snojoe.model.classifier import Classifier
 from snojoe.model.pixels import normalise
 from snojoe.params import SpectralNormParams, Train
 from snojoe.spectral_norm import apply_spectral_norm, spectral_norms
-from snojoe.spectral_norm.batch_norm import (
-    apply_spectral_batch_norm,
-    freeze_batch_norm,
-    recalibrate_batch_norm,
-)
+from snojoe.spectral_norm.batch_norm import apply_spectral_batch_norm
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import SUMS
 from snojoe.support.progress import progress
+from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, train_loader
 from snojoe.training.validation import predict_logits

@@ -19,14 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snojoe.spectral_norm.parametrization import NormalizedWeight
+from snojoe.spectral_norm.singular_triplets import SingularTriplets
 from snojoe.support.errors import SnojoeError
 
-Member = tuple[NormalizedWeight, Tensor]  # parametrisation, which is updated, and raw weight
+Member = tuple[SingularTriplets, Tensor]  # of a trained weight, which are updated, and the weight
 
 
-class Batch:
-    """Normalised weights of one shape, norm and bound, iterated together."""
+class WeightGroup:
+    """Trained weights of one shape, norm and bound, iterated together."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
@@ -34,7 +34,7 @@ class Batch:
         stacks = [self.norm.maps(weight) for _, weight in members]
         # A GPU takes all in one product; for a CPU the copy would cost more than the calls.
         self.stacks = stacks if stacks[0].is_cpu else [torch.cat(stacks)]
-        self.basis = torch.cat([state.basis for state, _ in members])
+        self.basis = torch.cat([triplets.basis for triplets, _ in members])
         out_size, in_size = self.norm.sizes(stacks[0])
         self.is_left = out_size <= in_size  # x is the shorter of u and v
 
@@ -69,7 +69,7 @@ class Batch:
             "factor_slope": (-factor.square() * self.bound.slope(largest)).unbind(),
         }
         for name, values in new.items():
-            torch._foreach_copy_([getattr(state, name) for state, _ in self.members], values)
+            torch._foreach_copy_([getattr(triplets, name) for triplets, _ in self.members], values)
         return (length / sigma.clamp_min(1e-30))[:, 0].square() / 2
 
     def _map(self, rows: Tensor, *, adjoint: bool) -> Tensor:
@@ -102,37 +102,37 @@ def follow(members: Iterable[Member]) -> None:
 def _iterate(members: Iterable[Member], tolerance: float, max_iterations: int) -> None:
     """Iterate all, then again those whose sigma grows by more than `tolerance` of itself."""
     for _ in range(max_iterations):
-        batches = _batches(members)
-        if not batches:
+        groups = _groups(members)
+        if not groups:
             return
         # Autocast would round the products to bfloat16.
-        with torch.autocast(batches[0].basis.device.type, enabled=False):
+        with torch.autocast(groups[0].basis.device.type, enabled=False):
             # One small problem for all, on the host: a GPU is waited for twice per iteration.
-            grams = torch.cat([batch.gram() for batch in batches]).cpu().double()
+            grams = torch.cat([group.gram() for group in groups]).cpu().double()
             if not grams.isfinite().all():
                 raise SnojoeError(
                     "a spectrally normalised weight is not finite: the training has diverged "
                     "(the learning rate may be too high)"
                 )
             coefficients, gains = _rayleigh_ritz(grams)
-            sizes = [len(batch.basis) for batch in batches]
+            sizes = [len(group.basis) for group in groups]
             parts = torch.split(coefficients, sizes)
-            ahead = [batch.move(part) for batch, part in zip(batches, parts, strict=True)]
+            ahead = [group.move(part) for group, part in zip(groups, parts, strict=True)]
         gains = torch.maximum(gains, torch.cat(ahead).cpu().double())
         members = [
             member
-            for batch, part in zip(batches, torch.split(gains, sizes), strict=True)
-            for member, gain in zip(batch.members, part.chunk(len(batch.members)), strict=True)
+            for group, part in zip(groups, torch.split(gains, sizes), strict=True)
+            for member, gain in zip(group.members, part.chunk(len(group.members)), strict=True)
             if gain.max() > tolerance
         ]
 
 
-def _batches(members: Iterable[Member]) -> list[Batch]:
-    groups: dict[Hashable, list[Member]] = defaultdict(list)
-    for state, weight in members:
-        key = (state.norm, state.bound, weight.shape, weight.dtype, weight.device)
-        groups[key].append((state, weight))
-    return [Batch(group) for group in groups.values()]
+def _groups(members: Iterable[Member]) -> list[WeightGroup]:
+    by_key: dict[Hashable, list[Member]] = defaultdict(list)
+    for triplets, weight in members:
+        key = (triplets.norm, triplets.bound, weight.shape, weight.dtype, weight.device)
+        by_key[key].append((triplets, weight))
+    return [WeightGroup(group) for group in by_key.values()]
 
 
 def _rayleigh_ritz(grams: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,15 +4,15 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm, register
-from snojoe.spectral_norm.parametrization import normalization_of, raw_weight
+from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm, normalize_modules
+from snojoe.spectral_norm.conv_linear import SpectralWeight
 from snojoe.support.errors import SnojoeError
 
 
 def error(module):
     """Relative error of the stored sigma against the singular value decomposition."""
-    exact = torch.linalg.svdvals(raw_weight(module).detach().flatten(1).double())[0]
-    return abs(normalization_of(module).sigma.item() / exact.item() - 1)
+    exact = torch.linalg.svdvals(module.trained_weight.detach().flatten(1).double())[0]
+    return abs(module.spectral_norm.sigma.item() / exact.item() - 1)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def error(module):
     ids=str,
 )
 def test_sigma_is_exact_at_once(layer):
-    register([layer])
+    normalize_modules([layer])
     assert error(layer) < 1e-5
 
 
@@ -39,7 +39,7 @@ def test_equal_singular_values_do_no_harm(values):
     layer = nn.Linear(4, 4, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.diag(torch.tensor(values)))
-    register([layer])
+    normalize_modules([layer])
     for _ in range(5):
         SpectralNorm(layer).power_iteration()
     assert error(layer) < 1e-5
@@ -49,12 +49,12 @@ def test_a_rising_singular_value_is_noticed_although_the_old_vector_is_exact():
     layer = nn.Linear(3, 3, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.diag(torch.tensor([1.0, 0.5, 0.2])))
-    register([layer])
+    normalize_modules([layer])
     handle = SpectralNorm(layer)
     noise = 1e-3 * torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
     for rising in torch.linspace(0.5, 1.5, 30):
         with torch.no_grad():
-            raw_weight(layer).copy_(torch.diag(torch.tensor([1.0, rising, 0.2])) + noise)
+            layer.trained_weight.copy_(torch.diag(torch.tensor([1.0, rising, 0.2])) + noise)
         handle.power_iteration()
         assert error(layer) < 1e-2
 
@@ -73,7 +73,7 @@ def test_sigma_stays_right_at_every_step_of_a_training(lr):
     handle = apply_spectral_norm(model, 3)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     handle.attach(optimizer)
-    modules = [module for module in model.modules() if normalization_of(module)]
+    modules = [module for module in model.modules() if isinstance(module, SpectralWeight)]
     errors = []
     for batch in torch.randperm(len(images))[: 40 * 32].split(32):
         loss = cross_entropy(model(images[batch]), labels[batch])
@@ -89,7 +89,7 @@ def test_one_iteration_reads_each_weight_twice_where_little_moved(monkeypatch):
     from snojoe.spectral_norm.reshape_norm import ReshapeNorm
 
     layers = nn.Sequential(nn.Linear(30, 20), nn.Linear(30, 20), nn.Linear(20, 30))
-    register(layers)
+    normalize_modules(layers)
     products = []
     for name in ("forward", "adjoint"):
         product = getattr(ReshapeNorm, name)
@@ -105,8 +105,8 @@ def test_one_iteration_reads_each_weight_twice_where_little_moved(monkeypatch):
 
 def test_a_weight_that_is_not_finite_stops_the_training():
     layer = nn.Linear(3, 3)
-    register([layer])
+    normalize_modules([layer])
     with torch.no_grad():
-        raw_weight(layer)[0, 0] = torch.inf
+        layer.trained_weight[0, 0] = torch.inf
     with pytest.raises(SnojoeError, match="not finite"):
         SpectralNorm(layer).power_iteration()
