@@ -24,7 +24,7 @@ def load_models(params: Params, sn_layers: int) -> list[Classifier]:
     """The models of a depth, in the order of the seeds."""
     import torch
 
-    from snojoe.model.classifier import load_model
+    from snojoe.model.folder import load_model
 
     torch.set_num_threads(params.infer.threads)
     return [

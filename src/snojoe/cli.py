@@ -183,10 +183,12 @@ def print_inventory(path: str) -> int:
 
 def _model_folders(named: list[Path] | None) -> list[Path]:
     """Model directories, looked for before torch is imported."""
+    from snojoe.model.folder import CONFIG
+
     folders = named or _default_models()
     for folder in folders:
-        if not (folder / "config.json").is_file():
-            raise SnojoeError(f"{folder}: not a model directory: it has no config.json")
+        if not (folder / CONFIG).is_file():
+            raise SnojoeError(f"{folder}: not a model directory: it has no {CONFIG}")
     return folders
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import model_config
 
 from snojoe.data.shards import Row, Shards, write_shards
 from snojoe.detectors import Mahalanobis
@@ -17,7 +18,8 @@ from snojoe.inference.tuning import (
     tune,
     tuning_images,
 )
-from snojoe.model.classifier import build_classifier, save_model
+from snojoe.model.classifier import build_classifier
+from snojoe.model.folder import save_model
 from snojoe.params import Params
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +149,7 @@ def test_the_stages_tune_and_then_add_the_noise(model, tmp_path, monkeypatch):
         folder = Path("data/prepared") / name
         write_shards(folder, rows, split=name, content="pixels", image_size=SIDE)
     Path("models/sn0/seed0").mkdir(parents=True)
-    save_model(model, Path("models/sn0/seed0"), {"arch": "resnet10", "classes": ["a", "b", "c"]})
+    save_model(model, Path("models/sn0/seed0"), model_config("abc"), np.zeros(50))
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["seeds"], tree["infer"]["tune"] = [0], True
     tree["data"]["ood"] = {"photos": {"embedded": "photos"}}

@@ -15,8 +15,14 @@ from snojoe.detectors import DETECTORS, Detector, JointEnergy, fit_detector
 from snojoe.detectors.outputs import ModelOutputs, load_head, load_outputs
 from snojoe.measures.metrics import FloatArray, average_precision, interpolated_average_precision
 from snojoe.measures.statistics import METRICS, Bootstrap, bootstrap_metrics
+from snojoe.model.folder import (
+    ModelConfig,
+    check_model,
+    read_config,
+    read_history,
+    read_sigmas,
+)
 from snojoe.support.errors import SnojoeError
-from snojoe.support.files import check_sums
 from snojoe.support.progress import progress
 
 
@@ -27,7 +33,7 @@ class Experiment:
     Parameters
     ----------
     models : Path
-        Holds ``sn<L>/seed<S>/`` with ``config.json`` and ``history.csv``.
+        Holds ``sn<L>/seed<S>/``, the folder of each model.
     outputs : Path
         Holds ``sn<L>/{id,ood}/seed<S>/<set>/`` with the arrays.
     ood_sets : sequence of str
@@ -58,20 +64,20 @@ class Experiment:
         path = self.outputs / f"sn{sn_layers}" / "id" / f"seed{seed}" / "tuning.json"
         return _read_json(path) if path.exists() else {}
 
-    def config(self, sn_layers: int, seed: int) -> dict[str, Any]:
+    def config(self, sn_layers: int, seed: int) -> ModelConfig:
         """What was stored with the model."""
-        return _read_json(self.model(sn_layers, seed) / "config.json")
+        return read_config(self.model(sn_layers, seed))
 
     def check_models(self, depths: Iterable[int]) -> None:
         """Raise a SnojoeError that names the files of models which are not as they were written."""
         for depth in dict.fromkeys(depths):
             for seed in self.seeds:
-                check_sums(self.model(depth, seed))
+                check_model(self.model(depth, seed))
 
     def sigmas(self, depths: Mapping[str, int]) -> pd.DataFrame:
         """Sigma of every weight and epoch, with columns ``model`` and ``seed``."""
         frames = [
-            pd.read_csv(self.model(depth, seed) / "sigma.csv").assign(model=model, seed=seed)
+            read_sigmas(self.model(depth, seed)).assign(model=model, seed=seed)
             for model, depth in depths.items()
             for seed in self.seeds
         ]
@@ -80,7 +86,7 @@ class Experiment:
     def history(self, depths: Iterable[int]) -> pd.DataFrame:
         """Loss and mAP per epoch, with columns ``sn_layers`` and ``seed``."""
         frames = [
-            pd.read_csv(self.model(depth, seed) / "history.csv").assign(sn_layers=depth, seed=seed)
+            read_history(self.model(depth, seed)).assign(sn_layers=depth, seed=seed)
             for depth in dict.fromkeys(depths)
             for seed in self.seeds
         ]
@@ -180,7 +186,7 @@ def depth_grid(experiment: Experiment, depths: Iterable[int]) -> Grid[DepthRow]:
     """JointEnergy for every depth of spectral normalisation (Table 3)."""
     first = experiment.seeds[0]
     rows = [
-        DepthRow(depth, experiment.config(depth, first)["normalized_weights"])
+        DepthRow(depth, experiment.config(depth, first).normalized_weights)
         for depth in sorted(set(depths))
     ]
 
@@ -205,7 +211,7 @@ def classifier_metrics(experiment: Experiment, sn_layers: int) -> pd.DataFrame:
         val = experiment.id(sn_layers, seed, "val")
         if val.labels is None:
             raise SnojoeError("val: expected labelled images")
-        tau = experiment.config(sn_layers, seed)["threshold"]["tau"]
+        tau = experiment.config(sn_layers, seed).threshold.tau
         energy = (
             JointEnergy()
             .fit(val.logits)

@@ -61,7 +61,7 @@ def write_table2(params: Params, folders: Folders) -> None:
         "sn": classifier_metrics(experiment, depth),
     }
     scores = scores_tree(table2, classifier)
-    weights = experiment.config(depth, params.seeds[0])["normalized_weights"]
+    weights = experiment.config(depth, params.seeds[0]).normalized_weights
     write_text(folders.metrics / "table2.csv", table2.round(6).to_csv(index=False))
     write_text(folders.metrics / "table2_full.md", full_table2_markdown(table2))
     write_json(folders.metrics / "scores.json", scores)
@@ -122,7 +122,7 @@ def draw(experiment: Experiment, depth: int, folders: Folders) -> None:
         folders.plots / "histograms.png",
         {model: energy[model, first]["id"] for model in depths},
         {s: {model: energy[model, first][s] for model in depths} for s in experiment.ood_sets},
-        {m: experiment.config(layers, first)["threshold"]["tau"] for m, layers in depths.items()},
+        {m: experiment.config(layers, first).threshold.tau for m, layers in depths.items()},
         seed=first,
     )
     roc, pr = (

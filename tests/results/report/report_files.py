@@ -1,15 +1,16 @@
 """The files of a small experiment, made by hand: what the report reads."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+from conftest import model_config
 from example_tables import classifier, resamples, resamples2, table2, table3
 from PIL import Image
 
 from snojoe.data.shards import Row, write_shards
+from snojoe.model.folder import Threshold
 from snojoe.params import load_params
 from snojoe.results.grids import Experiment
 from snojoe.results.tables import ablation_series, compare, scores_tree, statistics_tree
@@ -92,8 +93,9 @@ def make_experiment(tmp_path):
     for seed in (0, 1):
         model = tmp_path / "models/sn9" / f"seed{seed}"
         model.mkdir(parents=True)
-        config = {"normalized_weights": 12, "threshold": {"tau": TAU}}
-        (model / "config.json").write_text(json.dumps(config))
+        threshold = Threshold(accept=0.95, tau=TAU)
+        config = model_config("abc", normalized_weights=12, threshold=threshold)
+        (model / "config.json").write_text(config.model_dump_json())
         folder = tmp_path / "outputs/sn9"
         outputs(folder / f"id/seed{seed}/test", IMAGES["id"], labels=True)
         for i, name in enumerate(SETS):

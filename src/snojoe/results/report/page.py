@@ -101,7 +101,7 @@ def read_report(
         paper_cuts={s: paper_cut(TABLE_2[p]) for s, p in known.items() if p},
         scores=scores,
         seeds=params.seeds,
-        facts=_facts(params, config["normalized_weights"], statistics["images"], len(classes)),
+        facts=_facts(params, config.normalized_weights, statistics["images"], len(classes)),
         table2=table2_cells(table2, statistics, {s: TABLE_2[p] for s, p in known.items() if p}),
         table2_full=full_table2_cells(table2),
         table3=table3_cells(
@@ -111,7 +111,7 @@ def read_report(
         ),
         figures={name: _figure(plots / f"{name}.png", alt) for name, alt in alts.items()},
         picture_sets=picture_sets(experiment, prepared, classes, params.sn_layers),
-        threshold=config["threshold"]["tau"],
+        threshold=config.threshold.tau,
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
         distances=mean_distances(read_table(metrics / "distances.csv")),
         id_test_note=id_test_note(counts).strip(),

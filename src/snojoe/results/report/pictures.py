@@ -82,7 +82,7 @@ def picture_sets(
         Depth of the model.
     """
     seed = experiment.seeds[0]
-    tau = experiment.config(sn_layers, seed)["threshold"]["tau"]
+    tau = experiment.config(sn_layers, seed).threshold.tau
     count = max(2, min(6, MOST_PICTURES // (3 * len(experiment.ood_sets) + 2)))
 
     def gallery(title: str, note: str, rows: NDArray[np.intp]) -> Gallery:
