@@ -9,6 +9,7 @@ A damage ends in one of
 """
 
 import collections
+import contextlib
 import io
 import json
 import random
@@ -19,12 +20,13 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from conftest import write_tar
+from conftest import model_config, write_tar
 from PIL import Image
 
 from snojoe.data import shards as shard_files
@@ -33,7 +35,8 @@ from snojoe.data.fetch import check_archives
 from snojoe.data.prepare import prepare
 from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors.outputs import load_head
-from snojoe.model.classifier import build_classifier, load_model, save_model
+from snojoe.model.classifier import build_classifier
+from snojoe.model.folder import load_model, read_val_energies, save_model
 from snojoe.params import Data, load_params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import SUMS, sha256, write_sums
@@ -117,8 +120,8 @@ class World:
         self.model.mkdir()
         torch.manual_seed(0)
         model = build_classifier("mobilenet_v2", 7)
-        config = {"arch": "mobilenet_v2", "classes": CLASSES, "threshold": {"tau": 1.25}}
-        save_model(model, self.model, config)
+        config = model_config(CLASSES, arch="mobilenet_v2")
+        save_model(model, self.model, config, np.arange(50.0))
         self.checkpoint = folder / f"{'a' * 32}.pt"
         self.state = {
             "model": {"w": torch.randn(40, 7), "b": torch.zeros(7)},
@@ -507,7 +510,8 @@ def model_contents(folder):
     model, config = load_model(folder)
     head = load_head(folder)
     state = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
-    return state, config, head.weight.tobytes(), head.bias.tobytes()
+    energies = read_val_energies(folder).tobytes()
+    return state, config, head.weight.tobytes(), head.bias.tobytes(), energies
 
 
 def model_case(world, folder, damage, rng):
@@ -583,12 +587,11 @@ def checkpoint_case(world, folder, damage, rng):
         torch.save(damage(None, rng), path)
     else:
         path.write_bytes(damage(world.checkpoint.read_bytes(), rng))
-    said = []
-    state = read_checkpoint(path, said.append)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        state = read_checkpoint(path)
     if state is None:
-        (line,) = said
+        (line,) = said.getvalue().splitlines()
         assert line.startswith(f"{path}: not a checkpoint of this training")
-        assert "\n" not in line
         return "named"
     assert str(state) == str(world.state), "silently different"
     return "the same"

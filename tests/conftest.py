@@ -6,10 +6,14 @@ import signal
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from snojoe.model.folder import ModelConfig, Threshold, ValImages, save_model
+from snojoe.model.preprocessing import preprocessing
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see stages/_run.py
 
@@ -76,22 +80,39 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
+def model_config(classes: Sequence[str], **changes: Any) -> ModelConfig:
+    """What is known of an untrained resnet10 for 16 x 16 images."""
+    values = {
+        "arch": "resnet10",
+        "classes": list(classes),
+        "preprocessing": preprocessing(16),
+        "sn_layers": 0,
+        "normalized_weights": 0,
+        "seed": 0,
+        "model": {"arch": "resnet10", "weights": None},
+        "spectral_norm": {"bound": "none"},
+        "train": {"epochs": 1},
+        "threshold": Threshold(accept=0.95, tau=1.0),
+        "label_thresholds": dict.fromkeys(classes, 0.5),
+        "val": ValImages(images=50, sha256="0" * 64),
+    }
+    return ModelConfig(**values | changes)
+
+
 def model_folder(folder: Path, seed: int = 0) -> Path:
     """An untrained model of 16 x 16 images in three classes, as the train stage writes one."""
     import torch
 
-    from snojoe.model.classifier import build_classifier, save_model
+    from snojoe.model.classifier import build_classifier
     from snojoe.model.decision import fit_decision
-    from snojoe.model.preprocessing import preprocessing
 
     torch.manual_seed(seed)
     classes = ["cat", "dog", "cow"]
     rng = np.random.default_rng(seed)
     labels, logits = rng.integers(0, 2, (50, 3)), rng.normal(-0.5, 0.5, (50, 3))
-    thresholds, energies = fit_decision(classes, [str(i) for i in range(50)], labels, logits)
+    fitted, energies = fit_decision(classes, [str(i) for i in range(50)], labels, logits)
     folder.mkdir(parents=True)
-    config = {"arch": "resnet10", "classes": classes, "preprocessing": preprocessing(16)}
-    save_model(build_classifier("resnet10", 3), folder, config | thresholds, energies)
+    save_model(build_classifier("resnet10", 3), folder, model_config(classes, **fitted), energies)
     return folder
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import annotation, jpeg, voc_files, write_folder, write_tar
+from conftest import annotation, jpeg, model_config, voc_files, write_folder, write_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,7 +23,8 @@ from snojoe.data.labelled import LabelledImages
 from snojoe.data.prepare import prepare
 from snojoe.data.prepared import read_classes
 from snojoe.data.shards import Shards
-from snojoe.model.classifier import build_classifier, load_model
+from snojoe.model.classifier import build_classifier
+from snojoe.model.folder import load_model
 from snojoe.params import Data, load_params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import write_sums
@@ -131,16 +132,15 @@ class Code:
         return (exec, ("raise SystemExit('code was run')",))
 
 
-def test_code_in_weights_models_and_checkpoints_is_not_run(tmp_path, lines):
-    said, say = lines
+def test_code_in_weights_models_and_checkpoints_is_not_run(tmp_path, capsys):
     path = tmp_path / f"{'a' * 32}.pt"
     torch.save({"model": Code(), "training": path.stem}, path)
-    assert read_checkpoint(path, say) is None
-    assert "not a checkpoint of this training" in said[0]
+    assert read_checkpoint(path) is None
+    assert "not a checkpoint of this training" in capsys.readouterr().out
     with pytest.raises(SnojoeError, match="not a readable state dict"):
         build_classifier("resnet10", 2, path)
     path.rename(tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"arch": "resnet10", "classes": ["a"]}')
+    (tmp_path / "config.json").write_text(model_config(["a"]).model_dump_json())
     write_sums(tmp_path)
     with pytest.raises(SnojoeError, match="damaged model directory"):
         load_model(tmp_path)

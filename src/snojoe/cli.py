@@ -198,21 +198,24 @@ def data_check(options: argparse.Namespace) -> int:
 
 def _model_folders(named: list[Path] | None) -> list[Path]:
     """Model directories, looked for before torch is imported."""
+    from snojoe.model.folder import CONFIG
+
     folders = named or _default_models()
     for folder in folders:
-        if not (folder / "config.json").is_file():
-            raise SnojoeError(f"{folder}: not a model directory: it has no config.json")
+        if not (folder / CONFIG).is_file():
+            raise SnojoeError(f"{folder}: not a model directory: it has no {CONFIG}")
     return folders
 
 
 def _default_models() -> list[Path]:
+    from snojoe.experiment import Folders
     from snojoe.params import load_params
 
     if not Path("params.yaml").exists():
         raise SnojoeError("no params.yaml here: expected --model DIR, a model directory")
     params = load_params()
     # Not whatever lies there: models of earlier parameters may.
-    folders = [Path("models") / f"sn{params.sn_layers}" / f"seed{seed}" for seed in params.seeds]
+    folders = [Folders(Path()).model(params.sn_layers, seed) for seed in params.seeds]
     for folder in folders:
         if not folder.exists():
             raise SnojoeError(f"{folder}: no model yet; expected --model DIR, or `dvc repro` first")

@@ -13,8 +13,9 @@ from PIL import Image
 import snojoe
 from snojoe.data.images import ImageError, decode, resize
 from snojoe.detect.image_files import image_files
-from snojoe.model.classifier import load_model
+from snojoe.model.folder import load_model
 from snojoe.model.pixels import normalise
+from snojoe.model.preprocessing import preprocessing
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import write_sums
 
@@ -159,7 +160,7 @@ def test_a_directory_that_is_no_detector_is_named(models, tmp_path):
         SnojoeError, match=r"old: not a model to detect with \(config.json lacks val"
     ):
         snojoe.load_detector(change(models[0], tmp_path / "old", val=None))
-    other = {"image_size": 16, "resize": "bicubic"}
+    other = preprocessing(16).model_dump() | {"resize": "bicubic"}
     with pytest.raises(SnojoeError, match="cubic: this version has no such preprocessing"):
         snojoe.load_detector(change(models[0], tmp_path / "cubic", preprocessing=other))
     with pytest.raises(SnojoeError, match="expected at least one model directory"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import model_config
 
 from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors import Mahalanobis
@@ -19,7 +20,8 @@ from snojoe.inference.tuning import (
     tune,
     tuning_images,
 )
-from snojoe.model.classifier import build_classifier, save_model
+from snojoe.model.classifier import build_classifier
+from snojoe.model.folder import save_model
 from snojoe.params import Params
 from snojoe.support.errors import SnojoeError
 
@@ -154,7 +156,7 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
         target = folders.shards(name)
         write_shards(target, rows, split=name, content="pixels", image_size=SIDE)
     folders.model(0, 0).mkdir(parents=True)
-    save_model(model, folders.model(0, 0), {"arch": "resnet10", "classes": ["a", "b", "c"]})
+    save_model(model, folders.model(0, 0), model_config("abc"), np.zeros(50))
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["seeds"], tree["infer"]["tune"] = [0], True
     tree["data"]["ood"] = {"photos": {"embedded": "photos"}}

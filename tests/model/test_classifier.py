@@ -1,16 +1,11 @@
-import shutil
-
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision import models as zoo
 
-from snojoe.detectors.outputs import load_head
 from snojoe.model.architectures import layer_names
-from snojoe.model.classifier import build_classifier, load_model, save_model
+from snojoe.model.classifier import build_classifier
 from snojoe.support.errors import SnojoeError
-from snojoe.support.files import write_sums
 
 # The plain pooled features of torchvision's own networks.
 FEATURES = {
@@ -105,47 +100,3 @@ def test_bad_arguments_are_named():
         build_classifier("vgg16", 3)
     with pytest.raises(ValueError, match="num_classes: expected at least 1; got 0"):
         build_classifier("resnet10", 0)
-
-
-def test_a_model_directory_gives_the_same_model_back(tmp_path):
-    torch.manual_seed(0)
-    model = build_classifier("resnet10", 3).eval()
-    save_model(model, tmp_path, {"arch": "resnet10", "classes": ["a", "b", "c"]})
-    loaded, config = load_model(tmp_path)
-    images = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        assert torch.equal(loaded(images), model(images))
-        hidden = model.outputs(images).hidden.numpy()
-        np.testing.assert_allclose(
-            load_head(tmp_path).logits(hidden), model(images).numpy(), rtol=1e-5, atol=1e-6
-        )
-    assert config["classes"] == ["a", "b", "c"]
-    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
-    assert len(modes) == 1  # who may read the one may read the other
-
-
-def test_two_files_are_a_model_directory(tmp_path):
-    model = build_classifier("resnet10", 3)
-    for name in ("model", "copy"):
-        (tmp_path / name).mkdir()
-    save_model(model, tmp_path / "model", {"arch": "resnet10", "classes": ["a", "b", "c"]})
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(tmp_path / "model" / name, tmp_path / "copy")
-    load_model(tmp_path / "copy")
-    (tmp_path / "model" / "history.csv").write_text("not copied")
-    write_sums(tmp_path / "model")
-    shutil.copy(tmp_path / "model" / "SHA256SUMS", tmp_path / "copy")
-    load_model(tmp_path / "copy")
-
-
-def test_a_damaged_model_directory_is_named(tmp_path):
-    with pytest.raises(SnojoeError, match=r"not a model directory: .*config\.json is missing"):
-        load_model(tmp_path)
-    model = build_classifier("resnet10", 3)
-    save_model(model, tmp_path, {"arch": "resnet10", "classes": ["a", "b"]})
-    with pytest.raises(SnojoeError, match="damaged model directory"):
-        load_model(tmp_path)
-    config = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(config.replace('"b"', '"c"'))
-    with pytest.raises(SnojoeError, match=r"config\.json: damaged; SHA256SUMS has another sum"):
-        load_model(tmp_path)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import model_config
 
 from snojoe.model.decision import Decision, fit_decision, load_decision
 from snojoe.support.errors import SnojoeError
@@ -17,12 +18,13 @@ def fitted(seed, classes=CLASSES, n=400):
     return fit_decision(classes, [f"VOC/{i}" for i in range(n)], labels, logits)
 
 
+def model(fit, classes=CLASSES):
+    fields, energies = fit
+    return model_config(classes, **fields), energies
+
+
 def named(*seeds):
-    models = {}
-    for seed in seeds:
-        config, energies = fitted(seed)
-        models[f"seed{seed}"] = ({"classes": CLASSES, **config}, energies)
-    return models
+    return {f"seed{seed}": model(fitted(seed)) for seed in seeds}
 
 
 def test_an_image_is_decided_and_explained():
@@ -61,27 +63,25 @@ def test_as_many_val_images_are_accepted_as_asked_for(accept, seeds):
 
 def test_the_mean_of_the_models_thresholds_would_accept_more():
     models = named(0, 1, 2)
-    mean = np.mean([config["threshold"]["tau"] for config, _ in models.values()])
+    mean = np.mean([config.threshold.tau for config, _ in models.values()])
     assert load_decision(models).tau > mean + 0.1
 
 
 def test_a_label_without_a_positive_in_val_has_the_threshold_one_half():
     labels, logits = val(0)
     labels[:, 1] = 0
-    config, energies = fit_decision(CLASSES, [str(i) for i in range(400)], labels, logits)
-    assert config["label_thresholds"]["dog"] is None
-    model = {"a": ({"classes": CLASSES, **config}, energies)}
-    assert load_decision(model).label_thresholds[1] == 0.5
+    config, energies = model(fit_decision(CLASSES, [str(i) for i in range(400)], labels, logits))
+    assert config.label_thresholds["dog"] is None
+    assert load_decision({"a": (config, energies)}).label_thresholds[1] == 0.5
 
 
 def test_models_that_do_not_belong_together_are_named():
     models = named(0)
-    config, energies = fitted(1, n=300)
     with pytest.raises(SnojoeError, match="seed0 and other: expected the same images in val"):
-        load_decision(models | {"other": ({"classes": CLASSES, **config}, energies)})
-    config, energies = fitted(1, classes=["a", "b", "c"])
+        load_decision(models | {"other": model(fitted(1, n=300))})
+    classes = ["a", "b", "c"]
     with pytest.raises(SnojoeError, match="seed0 and other: expected the same classes"):
-        load_decision(models | {"other": ({"classes": ["a", "b", "c"], **config}, energies)})
+        load_decision(models | {"other": model(fitted(1, classes), classes)})
 
 
 @pytest.mark.parametrize("accept", [0, 95, float("nan")])

@@ -1,4 +1,3 @@
-import json
 import os
 import re
 import shutil
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import model_config
 from safetensors.numpy import save_file
 
 from snojoe.detectors import DETECTORS, JointEnergy
@@ -44,8 +44,8 @@ def write_experiment(folder):
             rng = np.random.default_rng([depth, seed])
             model = folders.model(depth, seed)
             model.mkdir(parents=True)
-            config = {"normalized_weights": weights, "threshold": {"tau": 1.0}}
-            (model / "config.json").write_text(json.dumps(config))
+            config = model_config("abc", normalized_weights=weights)
+            (model / "config.json").write_text(config.model_dump_json())
             head = {"weight": rng.normal(size=(K, HIDDEN)), "bias": rng.normal(size=K)}
             tensors = {f"head.classifier.{name}": np.float32(v) for name, v in head.items()}
             save_file(tensors, model / "model.safetensors")

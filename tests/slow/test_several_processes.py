@@ -60,14 +60,19 @@ def test_two_processes_train_to_the_loss_curve_of_one(checkout):
     checkout.change({"train": {"freeze_after_epoch": 0}})
     launchers = {"one": [sys.executable], "torchrun": TORCHRUN, "accelerate": ACCELERATE}
     single = {name: train(checkout, launcher)[0] for name, launcher in launchers.items()}
-    for name in ("data/loader.py", "training.py", "prediction.py"):
+    for name in (
+        "model/pixels.py",
+        "training/loader.py",
+        "training/loop.py",
+        "training/validation.py",
+    ):
         path = checkout.folder / "src/snojoe" / name
         text = path.read_text()
         assert ".float()" in text
         path.write_text(text.replace(".float()", ".double()"))
     stage = checkout.folder / "stages/train.py"
     text = stage.read_text()
-    start = "    from snojoe.spectral_norm.batch_norm import"
+    start = "    from snojoe.training.run import"
     assert start in text
     first = "    import torch\n    torch.set_default_dtype(torch.float64)\n"
     stage.write_text(text.replace(start, first + start))

@@ -1,7 +1,5 @@
 import os
 import signal
-import sys
-import types
 
 import numpy as np
 import pandas as pd
@@ -17,11 +15,10 @@ from snojoe.spectral_norm import fold_spectral_norm
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
 from snojoe.support.errors import SnojoeError
 from snojoe.support.failures import explained
-from snojoe.support.files import write_sums
-from snojoe.training import loop
-from snojoe.training.checkpoint import read_checkpoint
+from snojoe.training import loop, processes
+from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
-from snojoe.training.loop import _check_finite, fingerprint, train_classifier
+from snojoe.training.loop import _check_finite, train_classifier
 
 SIZE = 16
 
@@ -55,9 +52,7 @@ def settings(**changes):
     return Train.model_validate(values | changes)
 
 
-def fit(
-    prepared, sn_layers=0, checkpoint=None, say=lambda line: None, batch_norm_bound=None, **changes
-):
+def fit(prepared, sn_layers=0, checkpoint=None, batch_norm_bound=None, **changes):
     torch.manual_seed(0)
     model = build_classifier("resnet10", 2)
     record = train_classifier(
@@ -70,7 +65,6 @@ def fit(
         ),
         sn_layers=sn_layers,
         checkpoint=checkpoint,
-        say=say,
     )
     fold_spectral_batch_norm(fold_spectral_norm(model))
     return model, record
@@ -80,14 +74,15 @@ def states_equal(one, two):
     return all(torch.equal(a, b) for a, b in zip(one.values(), two.values(), strict=True))
 
 
-def test_training_is_deterministic_and_reports_each_epoch(prepared, lines):
-    said, say = lines
-    one, record = fit(prepared, sn_layers=9, say=say)
+def test_training_is_deterministic_and_reports_each_epoch(prepared, capsys):
+    one, record = fit(prepared, sn_layers=9)
+    said = capsys.readouterr().out.splitlines()
     two, again = fit(prepared, sn_layers=9)
     assert record == again
     assert states_equal(one.state_dict(), two.state_dict())
     assert [row["epoch"] for row in record.history] == [1, 2]
     assert set(record.history[0]) == {"epoch", "train_loss", "val_loss", "val_map"}
+    assert len(said) == 2
     assert said[0].startswith("epoch 1/2: loss 0.")
     assert said[0].endswith("left")
 
@@ -118,19 +113,22 @@ class Interrupt(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("snojoe.training.loop.CHECKPOINT_EVERY_S", -1.0)
+def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
     undisturbed, record = fit(prepared, sn_layers=9, epochs=3, schedule="one_cycle")
     checkpoint = tmp_path / "key" / "checkpoint.pt"
 
-    def kill(line):
-        if line.startswith("epoch 3"):
+    def kill(row, *_):
+        if row["epoch"] == 3:
             raise Interrupt
 
-    with pytest.raises(Interrupt):
-        fit(prepared, 9, checkpoint, kill, epochs=3, schedule="one_cycle")
-    said = []
-    resumed, again = fit(prepared, 9, checkpoint, said.append, epochs=3, schedule="one_cycle")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "epoch_line", kill)
+        with pytest.raises(Interrupt):
+            fit(prepared, 9, checkpoint, epochs=3, schedule="one_cycle")
+    capsys.readouterr()
+    resumed, again = fit(prepared, 9, checkpoint, epochs=3, schedule="one_cycle")
+    said = capsys.readouterr().out.splitlines()
     assert said[0] == "resuming after epoch 2 of 3"
     assert len(said) == 2
     assert again == record
@@ -168,7 +166,7 @@ def test_parts_too_small_for_batch_norm_are_refused(prepared):
 
 
 def test_a_model_trained_in_bf16_works_in_float32(prepared, monkeypatch):
-    monkeypatch.setattr(loop, "_has_bf16", lambda: True)
+    monkeypatch.setattr(processes, "_has_bf16", lambda: True)
     AcceleratorState._reset_state()  # or it keeps the precision of the first training
     model, _ = fit(prepared, epochs=1)
     AcceleratorState._reset_state()
@@ -230,27 +228,29 @@ def test_on_an_accelerator_the_loss_is_looked_at_now_and_then():
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("snojoe.training.loop.CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
     checkpoint = tmp_path / "key.pt"
 
-    def spoil(line):
-        if line.startswith("epoch 1"):
-            monkeypatch.setattr("snojoe.training.loop.bce", lambda x, y: x.sum() * float("nan"))
+    def write_then_spoil(*args):
+        write_checkpoint(*args)
+        monkeypatch.setattr(loop, "bce", lambda x, y: x.sum() * float("nan"))
 
+    monkeypatch.setattr(loop, "write_checkpoint", write_then_spoil)
     with pytest.raises(SnojoeError, match="epoch 2, step 1: the loss is nan"):
-        fit(prepared, 9, checkpoint, spoil, epochs=3)
+        fit(prepared, 9, checkpoint, epochs=3)
     state = read_checkpoint(checkpoint)
     assert len(state["history"]) == 1
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
-def test_a_damaged_checkpoint_is_named_and_the_weights_stay_the_same(prepared, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_weights_stay_the_same(prepared, tmp_path, capsys):
     undisturbed, _ = fit(prepared, sn_layers=9)
     checkpoint = tmp_path / "key.pt"
     checkpoint.write_bytes(b"PK\x03\x04 half a file")
-    said = []
-    again, _ = fit(prepared, 9, checkpoint, said.append)
-    assert "key.pt: not a checkpoint of this training" in said[0]
+    capsys.readouterr()
+    again, _ = fit(prepared, 9, checkpoint)
+    said = capsys.readouterr().out
+    assert "key.pt: not a checkpoint of this training" in said.splitlines()[0]
     assert states_equal(again.state_dict(), undisturbed.state_dict())
 
 
@@ -261,36 +261,3 @@ def test_a_worker_that_dies_is_named(prepared, monkeypatch):
         explained("train.batch_size", 8),
     ):
         fit(prepared, workers=1)
-
-
-def test_a_fingerprint_covers_values_and_files(tmp_path):
-    path = tmp_path / "data" / "a"
-    path.parent.mkdir()
-    path.write_text("one")
-    first = fingerprint({"lr": 1}, path.parent)
-    assert fingerprint({"lr": 1}, path.parent) == first
-    assert fingerprint({"lr": 2}, path.parent) != first
-    path.write_text("two")
-    assert fingerprint({"lr": 1}, path.parent) != first
-
-
-def test_a_fingerprint_reads_the_checksums_of_a_folder_that_has_them(tmp_path):
-    (tmp_path / "a").write_text("one")
-    write_sums(tmp_path)
-    first = fingerprint(tmp_path)
-    (tmp_path / "a").write_text("two")
-    assert fingerprint(tmp_path) == first
-    write_sums(tmp_path)
-    assert fingerprint(tmp_path) != first
-
-
-def test_a_fingerprint_covers_the_code_that_is_loaded(tmp_path, monkeypatch):
-    source = tmp_path / "module.py"
-    source.write_text("x = 1")
-    module = types.ModuleType("snojoe.module")
-    module.__file__ = str(source)
-    before = fingerprint()
-    monkeypatch.setitem(sys.modules, "snojoe.module", module)
-    with_module = fingerprint()
-    source.write_text("x = 2")
-    assert len({before, with_module, fingerprint()}) == 3

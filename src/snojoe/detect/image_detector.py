@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from PIL import Image
 
 from snojoe.data.images import ImageError, decode, resize
 from snojoe.measures.metrics import FloatArray
-from snojoe.model.classifier import VAL_ENERGIES, Classifier, load_model
+from snojoe.model.classifier import Classifier
 from snojoe.model.decision import ACCEPT, Decision, Detection, load_decision
+from snojoe.model.folder import ModelConfig, load_model, read_val_energies
 from snojoe.model.pixels import default_device, normalise
 from snojoe.model.preprocessing import preprocessing
 from snojoe.support.errors import SnojoeError
@@ -128,7 +129,7 @@ def load_detector(
         raise SnojoeError("expected at least one model directory")
     loaded = {str(each): _load(Path(each)) for each in paths}
     configs = [config for _, config, _ in loaded.values()]
-    sizes = {config["preprocessing"]["image_size"] for config in configs}
+    sizes = {config.preprocessing.image_size for config in configs}
     if len(sizes) > 1:
         raise SnojoeError(f"{', '.join(loaded)}: expected one image size; got {sorted(sizes)}")
     decision = load_decision(
@@ -137,22 +138,14 @@ def load_detector(
     return ImageDetector([model for model, _, _ in loaded.values()], decision, sizes.pop())
 
 
-def _load(folder: Path) -> tuple[Classifier, dict[str, Any], FloatArray]:
-    from safetensors import SafetensorError, safe_open
-
+def _load(folder: Path) -> tuple[Classifier, ModelConfig, FloatArray]:
     model, config = load_model(folder)
-    try:
-        with safe_open(folder / "model.safetensors", framework="numpy") as tensors:
-            energies = tensors.get_tensor(VAL_ENERGIES)
-        missing = {"preprocessing", "label_thresholds", "threshold", "val"} - set(config)
-        if missing or set(config["label_thresholds"]) != set(config["classes"]):
-            raise SafetensorError(f"config.json lacks {', '.join(missing) or 'a label threshold'}")
-    except SafetensorError as error:
-        raise SnojoeError(f"{folder}: not a model to detect with ({error})") from None
-    made_for = config["preprocessing"]
-    if made_for != preprocessing(made_for.get("image_size")):
-        raise SnojoeError(f"{folder}: this version has no such preprocessing: {made_for}")
-    return model, config, energies
+    made_for = config.preprocessing
+    if made_for != preprocessing(made_for.image_size):
+        raise SnojoeError(
+            f"{folder}: this version has no such preprocessing: {made_for.model_dump()}"
+        )
+    return model, config, read_val_energies(folder)
 
 
 def _rgb(image: AnyImage) -> Image.Image:

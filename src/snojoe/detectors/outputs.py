@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snojoe.model.folder import read_head
 from snojoe.support.errors import SnojoeError
 
 Array = NDArray[Any]
@@ -99,12 +100,4 @@ def load_head(model_folder: Path) -> LinearHead:
     SnojoeError
         If the folder holds no readable model.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = model_folder / "model.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            weight, bias = (tensors.get_tensor(f"head.classifier.{n}") for n in ("weight", "bias"))
-        return LinearHead(weight, bias)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise SnojoeError(f"{path}: not a readable model ({error})") from None
+    return LinearHead(*read_head(model_folder))

@@ -13,7 +13,8 @@ from snojoe.inference.passes import write_outputs
 from snojoe.inference.perturbation import Noise
 from snojoe.inference.tuned import write_tuning
 from snojoe.inference.tuning import chosen_noises, fit_mahalanobis, tune, tuning_images
-from snojoe.model.classifier import Classifier, load_model
+from snojoe.model.classifier import Classifier
+from snojoe.model.folder import load_model
 from snojoe.params import Params
 from snojoe.support.failures import explained
 from snojoe.support.files import atomic_folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from snojoe.measures.metrics import FloatArray
 from snojoe.model.architectures import TRUNKS, layer_names
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import first_line
@@ -145,68 +143,6 @@ def _shortcut(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(after))
 
 
-VAL_ENERGIES = "val_energies"
-"""Beside the weights: the joint energy of every val image, (n,) float64, in their order."""
-
-
-def save_model(
-    model: Classifier,
-    folder: Path,
-    config: dict[str, Any],
-    val_energies: FloatArray | None = None,
-) -> None:
-    """Write ``model.safetensors``, ``config.json`` and their checksums.
-
-    ``config`` needs arch and classes.
-
-    The model is one without parametrisations (see ``snojoe.spectral_norm.fold_spectral_norm``). To
-    detect with it (``snojoe.load_detector``) takes what ``decision.fit_decision`` returns.
-    """
-    from safetensors.torch import save
-
-    from snojoe.support.files import write_json, write_sums
-
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if val_energies is not None:
-        state[VAL_ENERGIES] = torch.from_numpy(val_energies)
-    # Not save_file: nobody but its owner may read what it makes, and its error about a full disk
-    # is no OSError.
-    (folder / "model.safetensors").write_bytes(save(state))
-    write_json(folder / "config.json", config)
-    write_sums(folder)
-
-
-def load_model(folder: Path) -> tuple[Classifier, dict[str, Any]]:
-    """Read a model directory; the model is in eval mode.
-
-    ``config.json`` and ``model.safetensors`` are all it needs; where ``SHA256SUMS`` lies beside
-    them, they are checked against it.
-
-    Raises
-    ------
-    SnojoeError
-        If the folder is not a model directory or its parts do not fit together.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from snojoe.support.files import SUMS, check_sums
-
-    try:
-        if (folder / SUMS).exists():
-            check_sums(folder, only=["config.json", "model.safetensors"])
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        state = load_file(folder / "model.safetensors")
-        model = build_classifier(config["arch"], len(config["classes"]))
-        state.pop(VAL_ENERGIES, None)
-        model.load_state_dict(state)
-    except FileNotFoundError as error:
-        raise SnojoeError(f"{folder}: not a model directory: {error.filename} is missing") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise SnojoeError(f"{folder}: damaged model directory ({first_line(error)})") from None
-    return model.eval(), config
-
-
 def _load_weights(network: nn.Module, arch: str, weights: str | Path) -> None:
     path = Path(weights)
     if path.suffix in (".pth", ".pt", ".safetensors"):
@@ -250,12 +186,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 __all__ = [
     "HIDDEN",
-    "VAL_ENERGIES",
     "Classifier",
     "Outputs",
     "build_classifier",
     "layer_names",
-    "load_model",
     "resnet10",
-    "save_model",
 ]

@@ -19,6 +19,7 @@ from scipy.special import expit
 from snojoe.measures.metrics import FloatArray
 from snojoe.measures.thresholds import acceptance_threshold, label_thresholds
 from snojoe.model.energy import joint_energy
+from snojoe.model.folder import ModelConfig, Threshold, ValImages
 from snojoe.support.errors import SnojoeError
 
 ACCEPT = 0.95
@@ -103,7 +104,7 @@ def fit_decision(
     labels: NDArray[np.integer],
     logits: NDArray[np.floating],
 ) -> tuple[dict[str, Any], FloatArray]:
-    """What a model's config and its weights file are to hold of the val split.
+    """What a model's folder is to hold of the val split.
 
     Parameters
     ----------
@@ -115,30 +116,27 @@ def fit_decision(
 
     Returns
     -------
-    config : dict
-        ``threshold`` (``accept`` and ``tau``), ``label_thresholds`` (those that maximise F1; None
-        for a label without a positive in val) and ``val`` (number of images and a checksum of
-        their names).
+    fields : dict
+        ``threshold``, ``label_thresholds`` (those that maximise F1) and ``val`` of `ModelConfig`.
     energies : (n,) float64
     """
     exact = np.asarray(logits, np.float64)
     energies = joint_energy(exact)
     cuts = label_thresholds(labels, expit(exact)).tolist()
-    config = {
-        "threshold": {"accept": ACCEPT, "tau": acceptance_threshold(energies, ACCEPT)},
+    fields = {
+        "threshold": Threshold(accept=ACCEPT, tau=acceptance_threshold(energies, ACCEPT)),
         "label_thresholds": {
             name: None if np.isnan(cut) else cut for name, cut in zip(classes, cuts, strict=True)
         },
-        "val": {
-            "images": len(ids),
-            "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
-        },
+        "val": ValImages(
+            images=len(ids), sha256=hashlib.sha256("\n".join(ids).encode()).hexdigest()
+        ),
     }
-    return config, energies
+    return fields, energies
 
 
 def load_decision(
-    models: Mapping[str, tuple[Mapping[str, Any], FloatArray]], accept: float = ACCEPT
+    models: Mapping[str, tuple[ModelConfig, FloatArray]], accept: float = ACCEPT
 ) -> Decision:
     """Join what models hold of the val split.
 
@@ -149,7 +147,7 @@ def load_decision(
     Parameters
     ----------
     models : mapping
-        From the name of each model to its config and energies, as `fit_decision` made them.
+        From the name of each model to its config and the energies of its val images.
     accept : float in (0, 1]
         Share of the val images that are to be in-distribution.
 
@@ -162,13 +160,14 @@ def load_decision(
         raise SnojoeError(f"accept: expected a share in (0, 1], such as 0.95; got {accept}")
     first, *others = models
     for other in others:
-        for key in ("classes", "val"):
-            if models[other][0][key] != models[first][0][key]:
-                what = "classes" if key == "classes" else "images in val"
-                raise SnojoeError(f"{first} and {other}: expected the same {what}")
-    classes = list(models[first][0]["classes"])
+        one, another = models[first][0], models[other][0]
+        if one.classes != another.classes:
+            raise SnojoeError(f"{first} and {other}: expected the same classes")
+        if one.val != another.val:
+            raise SnojoeError(f"{first} and {other}: expected the same images in val")
+    classes = models[first][0].classes
     cuts = [
-        [0.5 if (cut := config["label_thresholds"][name]) is None else cut for name in classes]
+        [0.5 if (cut := config.label_thresholds[name]) is None else cut for name in classes]
         for config, _ in models.values()
     ]
     energies = np.mean([energies for _, energies in models.values()], axis=0)

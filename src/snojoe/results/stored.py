@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 
@@ -14,9 +12,8 @@ from snojoe.data.shards import Shards
 from snojoe.detectors.outputs import LinearHead, ModelOutputs, load_head, load_outputs
 from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuning, read_tuning
+from snojoe.model.folder import check_model, read_config, read_history, read_sigmas
 from snojoe.params import Params
-from snojoe.support.errors import SnojoeError
-from snojoe.support.files import check_sums
 
 
 @dataclass(frozen=True)
@@ -64,26 +61,22 @@ class Experiment:
 
     def threshold(self, sn_layers: int, seed: int) -> float:
         """The joint energy from which on the model accepts an image, chosen on val."""
-        tau: float = self._config(sn_layers, seed)["threshold"]["tau"]
-        return tau
+        return read_config(self.folders.model(sn_layers, seed)).threshold.tau
 
     def normalized_weights(self, sn_layers: int) -> int:
         """How many weights a depth normalises."""
-        count: int = self._config(sn_layers, self.seeds[0])["normalized_weights"]
-        return count
+        return read_config(self.folders.model(sn_layers, self.seeds[0])).normalized_weights
 
     def check_models(self, depths: Iterable[int]) -> None:
         """Raise a SnojoeError that names the files of models which are not as they were written."""
         for depth in dict.fromkeys(depths):
             for seed in self.seeds:
-                check_sums(self.folders.model(depth, seed))
+                check_model(self.folders.model(depth, seed))
 
     def sigmas(self, models: Mapping[str, int]) -> pd.DataFrame:
         """Sigma of every weight and epoch, with columns ``model`` and ``seed``."""
         frames = [
-            pd.read_csv(self.folders.model(depth, seed) / "sigma.csv").assign(
-                model=model, seed=seed
-            )
+            read_sigmas(self.folders.model(depth, seed)).assign(model=model, seed=seed)
             for model, depth in models.items()
             for seed in self.seeds
         ]
@@ -92,22 +85,8 @@ class Experiment:
     def history(self, depths: Iterable[int]) -> pd.DataFrame:
         """Loss and mAP per epoch, with columns ``sn_layers`` and ``seed``."""
         frames = [
-            pd.read_csv(self.folders.model(depth, seed) / "history.csv").assign(
-                sn_layers=depth, seed=seed
-            )
+            read_history(self.folders.model(depth, seed)).assign(sn_layers=depth, seed=seed)
             for depth in dict.fromkeys(depths)
             for seed in self.seeds
         ]
         return pd.concat(frames, ignore_index=True)
-
-    def _config(self, sn_layers: int, seed: int) -> dict[str, Any]:
-        """What was stored with the model."""
-        return _read_json(self.folders.model(sn_layers, seed) / "config.json")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SnojoeError(f"{path}: not readable ({error})") from None
-    return content

@@ -32,7 +32,8 @@ class SpectralBatchNorm(SpectralLayer):
     def weight(self) -> Tensor:
         """The scale (channels,) that the layer applies, differentiable in gamma."""
         gamma = self.trained_weight
-        lipschitz = (gamma / (self.running_var + self.eps).sqrt()).abs().max()
+        # Not gamma / sqrt(...): PyTorch's root is not the same on every processor, see `measure`.
+        lipschitz = (gamma * (self.running_var + self.eps).rsqrt()).abs().max()
         return gamma / self.bound.divisor(lipschitz)
 
 

@@ -108,5 +108,6 @@ def _largest_singular_value(matrix: Tensor) -> float:
     matrix = (matrix.cpu() if matrix.device.type == "mps" else matrix).double()
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.mT
-    # The root is Python's: PyTorch's begins at the processor's own approximation (MKL's RSQRTPS).
+    # Python's root: PyTorch's is MKL's, which begins at the processor's own approximation (RSQRTPS)
+    # and is not always rounded right.
     return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(matrix @ matrix.mT)[-1])))

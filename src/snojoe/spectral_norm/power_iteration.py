@@ -15,6 +15,7 @@ rows costs little more than one with a single row, since reading the weight is w
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -146,7 +147,9 @@ def _rayleigh_ritz(grams: Tensor) -> tuple[Tensor, Tensor]:
         [x[:, 1].square() + x[:, 2].square(), -x[:, 0] * x[:, 1], -x[:, 0] * x[:, 2]], dim=1
     )
     growth = -values[:, 0] / grams[:, 0, 0].clamp_min(1e-300)
-    return torch.stack([x, F.normalize(p, dim=1)], dim=1), growth.clamp_min(0).sqrt() - 1
+    # NumPy's root, the same on every processor: see `measure`.
+    gains = torch.from_numpy(np.sqrt(growth.clamp_min(0).numpy())) - 1
+    return torch.stack([x, F.normalize(p, dim=1)], dim=1), gains
 
 
 def _orthonormal(vector: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,16 +1,17 @@
 """The files of a small experiment, made by hand: what the report reads."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+from conftest import model_config
 from example_tables import classifiers, resamples, statistics, table2, table3
 from PIL import Image
 
 from snojoe.data.shards import ShardRow, write_shards
 from snojoe.experiment import Folders
+from snojoe.model.folder import Threshold
 from snojoe.params import load_params
 from snojoe.results.scores_json import scores_of, write_scores
 from snojoe.results.statistics_json import write_statistics
@@ -95,8 +96,9 @@ def make_experiment(tmp_path):
     for seed in (0, 1):
         model = folders.model(9, seed)
         model.mkdir(parents=True)
-        config = {"normalized_weights": 12, "threshold": {"tau": TAU}}
-        (model / "config.json").write_text(json.dumps(config))
+        threshold = Threshold(accept=0.95, tau=TAU)
+        config = model_config("abc", normalized_weights=12, threshold=threshold)
+        (model / "config.json").write_text(config.model_dump_json())
         outputs(folders.outputs(9, seed, "test"), IMAGES["id"], labels=True)
         for i, name in enumerate(SETS):
             outputs(folders.outputs(9, seed, name), IMAGES[name], seed=i + 1)

@@ -1,0 +1,269 @@
+"""The folder of a trained model: what lies in it, and all that writes and reads it.
+
+========================  =========================================================================
+``model.safetensors``     the weights, spectral normalisation folded into them, by the names of
+                          `Classifier`'s state dict; and ``val_energies``
+``config.json``           `ModelConfig`
+``history.csv``           loss and mAP by epoch; written by a training, read for the plots
+``sigma.csv``             sigma by epoch and weight; as ``history.csv``
+``SHA256SUMS``            checksums of all the others
+========================  =========================================================================
+
+The first two are enough to detect with. Only `load_model` and `save_model` import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.preprocessing import Preprocessing
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import SUMS, check_sums, write_csv, write_json, write_sums
+from snojoe.support.text import first_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snojoe.model.classifier import Classifier
+
+CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+_VAL_ENERGIES = "val_energies"
+_HISTORY = "history.csv"
+_SIGMAS = "sigma.csv"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Threshold(_Part):
+    """The energy ``tau`` that a share ``accept`` of the val images reaches."""
+
+    accept: float
+    tau: float
+
+
+class ValImages(_Part):
+    """Which val images the model was fitted on: their number, and a checksum of their names."""
+
+    images: int
+    sha256: str
+
+
+class ModelConfig(_Part):
+    """``config.json``: what is known of a model besides its weights.
+
+    Attributes
+    ----------
+    format : 1
+        Of the whole folder. Version 0.1.0 wrote none; its folders are otherwise the same.
+    arch : str
+    classes : list of str
+        Names of the K labels, in the order of the logits.
+    preprocessing : Preprocessing
+    sn_layers, normalized_weights, seed : int
+        Depth of SN, the number of weights that lie in it, and what the training was seeded with.
+    model, spectral_norm, train : dict
+        The sections of the parameters, as a record: they stay readable where parameters change.
+    threshold : Threshold
+        As fitted on val; for people and other programs, since the energies of val give any other.
+    label_thresholds : dict of str to float or None
+        Probability from which on an image has a label; None where val has no positive.
+    val : ValImages
+    """
+
+    format: Literal[1] = 1
+    arch: str
+    classes: Annotated[list[str], Field(min_length=1)]
+    preprocessing: Preprocessing
+    sn_layers: int
+    normalized_weights: int
+    seed: int
+    model: dict[str, Any]
+    spectral_norm: dict[str, Any]
+    train: dict[str, Any]
+    threshold: Threshold
+    label_thresholds: dict[str, float | None]
+    val: ValImages
+
+    @model_validator(mode="after")
+    def _each_label_has_a_threshold(self) -> Self:
+        if set(self.label_thresholds) != set(self.classes):
+            raise ValueError("label_thresholds: expected one for each class")
+        return self
+
+
+def save_model(
+    model: Classifier,
+    folder: Path,
+    config: ModelConfig,
+    val_energies: FloatArray,
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    sigmas: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write everything into a folder that exists; files of an earlier model are replaced.
+
+    Parameters
+    ----------
+    model : Classifier
+        One that is not normalised (see ``snojoe.spectral_norm.fold_spectral_norm``).
+    folder : Path
+    config : ModelConfig
+    val_energies : (n,) float64
+        The joint energy of every val image, in their order.
+    history, sigmas : sequence of dict
+        The rows of ``history.csv`` and ``sigma.csv``; without any there is no such file.
+    """
+    import torch
+    from safetensors.torch import save
+
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state[_VAL_ENERGIES] = torch.from_numpy(val_energies)
+    # Not save_file: nobody but its owner may read what it makes, and its error about a full disk
+    # is no OSError.
+    (folder / _WEIGHTS).write_bytes(save(state))
+    write_json(folder / CONFIG, config.model_dump(mode="json"))
+    for name, rows in ((_HISTORY, history), (_SIGMAS, sigmas)):
+        if rows:
+            write_csv(folder / name, rows)
+    write_sums(folder)
+
+
+def load_model(folder: Path) -> tuple[Classifier, ModelConfig]:
+    """Read a model and its config; the model is on the CPU and in eval mode.
+
+    Where ``SHA256SUMS`` lies beside the two files, they are checked against it.
+
+    Raises
+    ------
+    SnojoeError
+        If the folder is not a model directory or its parts do not fit together.
+    """
+    from safetensors.torch import load_file
+
+    from snojoe.model.classifier import build_classifier
+
+    if (folder / SUMS).exists():
+        check_sums(folder, only=[CONFIG, _WEIGHTS])
+    config = read_config(folder)
+    try:
+        state = load_file(folder / _WEIGHTS)
+        state.pop(_VAL_ENERGIES, None)
+        model = build_classifier(config.arch, len(config.classes))
+        model.load_state_dict(state)
+    except FileNotFoundError:
+        raise _missing(folder, _WEIGHTS) from None
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise SnojoeError(f"{folder}: damaged model directory ({first_line(error)})") from None
+    return model.eval(), config
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read ``config.json`` alone; of a folder that version 0.1.0 wrote, too.
+
+    Raises
+    ------
+    SnojoeError
+        If the file is missing or damaged, or another version's.
+    """
+    path = folder / CONFIG
+    try:
+        return ModelConfig.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise _missing(folder, CONFIG) from None
+    except ValidationError as error:
+        problems = {".".join(map(str, each["loc"])): each for each in error.errors()}
+        if "format" in problems:
+            found = problems["format"]["input"]
+            raise SnojoeError(f"{folder}: this version has no model format {found!r}") from None
+        lacking = [name for name, each in problems.items() if each["type"] == "missing"]
+        if lacking:
+            raise SnojoeError(
+                f"{folder}: not a model to detect with ({CONFIG} lacks {', '.join(lacking)})"
+            ) from None
+        where, first = next(iter(problems.items()))
+        raise SnojoeError(f"{path}: not readable ({where}: {first['msg']})") from None
+    except OSError as error:
+        raise SnojoeError(f"{path}: not readable ({error})") from None
+
+
+def read_val_energies(folder: Path) -> FloatArray:
+    """The joint energies of the val images, (n,) float64, in their order; without torch.
+
+    Raises
+    ------
+    SnojoeError
+        If the folder holds no such energies.
+    """
+    try:
+        (energies,) = _read_tensors(folder, _VAL_ENERGIES)
+        if energies.ndim != 1:
+            raise ValueError(f"{_VAL_ENERGIES}: expected (n,); got {energies.shape}")
+    except (OSError, SafetensorError, ValueError) as error:
+        raise SnojoeError(f"{folder}: not a model to detect with ({error})") from None
+    return energies
+
+
+def read_head(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Weight (K, 1000) and bias (K,) of the last linear layer, float32; without torch.
+
+    Raises
+    ------
+    SnojoeError
+        If the folder holds no readable model.
+    """
+    try:
+        weight, bias = _read_tensors(folder, "head.classifier.weight", "head.classifier.bias")
+        if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+            raise ValueError(f"a head of shapes {weight.shape} and {bias.shape}")
+    except (OSError, SafetensorError, ValueError) as error:
+        raise SnojoeError(f"{folder / _WEIGHTS}: not a readable model ({error})") from None
+    return weight, bias
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """A row for each epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_map``."""
+    return _read_table(folder / _HISTORY)
+
+
+def read_sigmas(folder: Path) -> pd.DataFrame:
+    """A row for each epoch (from 0) and weight.
+
+    Columns ``epoch``, ``weight``, ``layer``, ``normalized``, ``sigma`` and ``raw_sigma``.
+    """
+    return _read_table(folder / _SIGMAS)
+
+
+def check_model(folder: Path) -> None:
+    """Compare every file with ``SHA256SUMS``.
+
+    Raises
+    ------
+    SnojoeError
+        That names what is missing or damaged.
+    """
+    check_sums(folder)
+
+
+def _read_tensors(folder: Path, *names: str) -> list[NDArray[Any]]:
+    with safe_open(folder / _WEIGHTS, framework="numpy") as tensors:
+        return [tensors.get_tensor(name) for name in names]
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(path)
+
+
+def _missing(folder: Path, name: str) -> SnojoeError:
+    return SnojoeError(f"{folder}: not a model directory: {folder / name} is missing")

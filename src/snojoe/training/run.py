@@ -1,0 +1,117 @@
+"""One training as a whole: from the prepared data to the folder of a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snojoe.data.prepared import read_classes
+from snojoe.data.shards import Shards
+from snojoe.experiment import Folders
+from snojoe.model.classifier import Classifier, build_classifier
+from snojoe.model.decision import fit_decision
+from snojoe.model.folder import ModelConfig, save_model
+from snojoe.model.preprocessing import preprocessing
+from snojoe.model.weights import weights_file
+from snojoe.params import Params
+from snojoe.spectral_norm import fold_spectral_norm
+from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
+from snojoe.support.failures import explained
+from snojoe.support.files import atomic_folder
+from snojoe.training.checkpoint import fingerprint, remove_checkpoint
+from snojoe.training.loader import TrainSet, TrainTransform
+from snojoe.training.loop import train_classifier
+from snojoe.training.processes import is_first_process
+from snojoe.training.record import Record
+from snojoe.training.validation import predict_labelled
+
+
+def train_model(
+    params: Params, sn_layers: int, seed: int, folders: Folders, checkpoints: Path
+) -> None:
+    """Train one classifier and write its folder, ``models/sn<L>/seed<S>``.
+
+    Parameters
+    ----------
+    params : Params
+    sn_layers : int
+        Depth of SN.
+    seed : int
+        Of the head's initial weights, the order of the images and their augmentation.
+    folders : Folders
+        With the initial weights and the prepared splits train and val.
+    checkpoints : Path
+        Where the training's checkpoint lies until it is done. One that was interrupted goes on from
+        there, to the bits of an uninterrupted one, unless anything that decides them has changed.
+
+    Raises
+    ------
+    SnojoeError
+        If the data are missing or damaged, or the training fails.
+    """
+    _make_deterministic(params.train.threads, seed)
+    classes = read_classes(folders.prepared)
+    known = _known(params, classes, sn_layers, seed)
+    model = build_classifier(params.model.arch, len(classes), weights_file(folders.weights))
+    train = _train_set(folders.prepared / "train", params, seed)
+    val = Shards(folders.prepared / "val")
+    sources = [folders.weights, folders.prepared / "train", folders.prepared / "val"]
+    checkpoint = checkpoints / f"{fingerprint(known, *sources)}.pt"
+    with explained("train.batch_size", params.train.batch_size):
+        record = train_classifier(
+            model,
+            train,
+            val,
+            params=params.train,
+            spectral_norm=params.spectral_norm,
+            sn_layers=sn_layers,
+            checkpoint=checkpoint,
+        )
+    if is_first_process():
+        with atomic_folder(folders.model(sn_layers, seed)) as folder:
+            _write_model(folder, model, val, record, known)
+        remove_checkpoint(checkpoint)
+
+
+def _make_deterministic(threads: int, seed: int) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    if "CUBLAS_WORKSPACE_CONFIG" in os.environ:  # asks for the same bits on a GPU
+        torch.use_deterministic_algorithms(True)
+
+
+def _known(params: Params, classes: list[str], sn_layers: int, seed: int) -> dict[str, Any]:
+    """What `ModelConfig` is to hold of what is known before the training; it decides the result."""
+    return {
+        "arch": params.model.arch,
+        "classes": classes,
+        "sn_layers": sn_layers,
+        "seed": seed,
+        **params.model_dump(include={"model", "spectral_norm", "train"}),
+    }
+
+
+def _train_set(folder: Path, params: Params, seed: int) -> TrainSet:
+    augment = params.train.augment
+    low, high = augment.scale
+    return TrainSet(folder, TrainTransform(params.data.image_size, (low, high), augment.flip), seed)
+
+
+def _write_model(
+    folder: Path, model: Classifier, val: Shards, record: Record, known: dict[str, Any]
+) -> None:
+    """Fold SN into the weights, fit the decision on val and write everything; see `ModelConfig`."""
+    fold_spectral_batch_norm(fold_spectral_norm(model))
+    logits, labels = predict_labelled(model, val)
+    ids = val.table(["id"])["id"].to_pylist()
+    fitted, energies = fit_decision(known["classes"], ids, labels, logits)
+    config = ModelConfig(
+        preprocessing=preprocessing(val.image_size),
+        normalized_weights=record.normalized_weights,
+        **known,
+        **fitted,
+    )
+    save_model(model, folder, config, energies, history=record.history, sigmas=record.sigmas)
