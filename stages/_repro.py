@@ -8,6 +8,7 @@ plain ``dvc repro`` comes last and finds nothing to do.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -15,19 +16,34 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from _alone import alone
 
 from snojoe.params import load_params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import remove_all_abandoned
 
 PATIENCE_S = 2.0  # that a living DVC may need to write its file
-DVC = ("dvc", "--wait-for-lock", "repro", "--quiet")
+ORPHANS_S = 15.0  # that the stages of a killed run may need to stop, see _alone.py
+# As with --quiet, which would hide errors too.
+QUIETLY = """
+import logging, sys
+from dvc.cli import main
+from dvc.logger import set_loggers_level
+from dvc.ui import ui
+ui.enable = lambda: None
+del sys.argv[0]
+with set_loggers_level(logging.WARNING):
+    sys.exit(main())
+"""
+DVC = (sys.executable, "-c", QUIETLY, "dvc", "--wait-for-lock", "repro")
 WRITTEN = ("data", "models", "outputs", "metrics", "plots")
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -36,13 +52,13 @@ def main() -> None:
     jobs = parser.parse_args().jobs
     mend()
     try:
-        places = places_to_work(jobs, load_params().train.threads)
+        side_by_side = SideBySide(places_to_work(jobs, load_params().train.threads))
+        with alone("repro"):  # two would take stages from one another, and both fail
+            for stages in ask(generations):
+                side_by_side.run(ask(those_that_changed, stages))
+            os.execv(DVC[0], DVC)
     except SnojoeError as error:
         sys.exit(f"error: {error}")
-    for stages in generations():
-        if changed := those_that_changed(stages):
-            SideBySide(places).run(changed)
-    sys.exit(subprocess.run(DVC, check=False).returncode)
 
 
 def places_to_work(jobs: int | None, threads: int) -> list[dict[str, str]]:
@@ -63,48 +79,65 @@ def visible_gpus() -> list[str]:
     return [str(i) for i, _ in enumerate(filter(None, listed.stdout.splitlines()))]
 
 
-def generations() -> Iterator[list[str]]:
+def ask(question: Callable[..., list[T]], *about: Any) -> list[T]:
+    """What DVC answers. It does not while the stages of a killed run are still at work."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo, lock_repo
+
+    end = time.monotonic() + ORPHANS_S
+    while True:
+        try:
+            with Repo() as repo, lock_repo(repo):
+                return question(repo, *about)
+        except DvcException as error:
+            if not isinstance(error, LockError) or time.monotonic() > end:
+                sys.exit(f"error: {error}")
+        time.sleep(1)
+
+
+def generations(repo: Any) -> list[list[str]]:
     """Names of the stages: each generation reads what earlier ones write."""
     import networkx
-    from dvc.repo import Repo
 
-    with Repo() as repo:
-        graph = repo.index.graph.reverse()
-    for stages in networkx.topological_generations(graph):
-        yield sorted(stage.addressing for stage in stages)
+    found = networkx.topological_generations(repo.index.graph.reverse())
+    return [sorted(stage.addressing for stage in stages) for stages in found]
 
 
-def those_that_changed(stages: Sequence[str]) -> list[str]:
+def those_that_changed(repo: Any, stages: Sequence[str]) -> list[str]:
     """The stages that DVC would run or bring back from its cache."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        status = repo.status(targets=list(stages))
+    status = repo.status(targets=list(stages))
     return [stage for stage in stages if stage in status]
 
 
 class SideBySide:
     """Runs stages, each with its DVC in a session of its own: signals reach them from here alone.
 
-    If this process is killed, its stages find out (``_alone``).
+    If this process is killed, its stages find out (``_alone``). A signal that comes when none is at
+    work ends it at once.
     """
 
     def __init__(self, places: Sequence[dict[str, str]]) -> None:
         self.free = list(places)
-        self.running: dict[int, dict[str, str]] = {}
+        self.running: dict[int, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
         self.status = 0
+        self.at_work = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
 
     def run(self, stages: Sequence[str]) -> None:
         """Run all and wait for them; end this process where one fails, after those beside it."""
         waiting = list(stages)
+        self.at_work = True
         while self.running or (waiting and not self.status):
             while self.free and waiting and not self.status:
                 self._start(waiting.pop(0), self.free.pop(0))
-            process, status = os.wait()
-            self.free.append(self.running.pop(process))
-            self.status = self.status or os.waitstatus_to_exitcode(status)
+            number, status = os.wait()
+            process, place = self.running.pop(number)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.free.append(place)
+            self.status = self.status or process.returncode
+        self.at_work = False
         if self.status:
             sys.exit("stopped" if self.status < 0 else 1)
 
@@ -114,14 +147,17 @@ class SideBySide:
             env={**os.environ, **place, "SNOJOE_REPRO": str(os.getpid())},
             start_new_session=True,
         )
-        self.running[process.pid] = place
+        self.running[process.pid] = process, place  # the next Popen() reaps dropped ones
         if self.status < 0:  # the signal came too early for this one
             os.killpg(process.pid, -self.status)
 
     def _stop(self, number: int, _: Any) -> None:
         self.status = self.status or -number
+        if not self.at_work:
+            sys.exit("stopped")
         for process in self.running:
-            os.killpg(process, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process, number)
 
 
 def mend() -> None:
@@ -135,7 +171,7 @@ def mend() -> None:
             time.sleep(PATIENCE_S)
             if is_broken(path, check):
                 path.unlink()
-                print(f"{path}: half-written by a DVC that was killed; removed")
+                print(f"{path}: half-written by a DVC that was killed; removed", flush=True)
     remove_all_abandoned(Path(), WRITTEN)
 
 

@@ -1,12 +1,13 @@
-"""Several DVC at once: in one checkout, and in the queue of experiments."""
+"""Several at once: ``make repro`` and ``dvc repro`` in one checkout, and queued experiments."""
 
 import json
 import subprocess
 import time
 
 import pytest
-from test_kills import Repro, prepared_checkout, results
+from test_kills import REPRO, Repro, prepared_checkout, results, temporaries
 
+DVC = ("dvc", "repro")
 CLEAR = ("is busy, it is being blocked by", "Unable to acquire lock", "is at work on the same")
 
 
@@ -18,22 +19,28 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.0, 8.0, 30.0])
-def test_two_repros_in_one_checkout(undisturbed, tmp_path, delay):
+@pytest.mark.parametrize(
+    ("first", "second", "delay"),
+    [
+        *((REPRO, REPRO, delay) for delay in (0.0, 8.0, 30.0)),
+        *((REPRO, DVC, 8.0), (DVC, REPRO, 8.0)),
+    ],
+)
+def test_two_in_one_checkout(undisturbed, tmp_path, first, second, delay):
     checkout = prepared_checkout(tmp_path / "clone")
-    one = Repro(checkout, tmp_path / "one.log")
+    one = Repro(checkout, tmp_path / "one.log", first)
     time.sleep(delay)
-    two = Repro(checkout, tmp_path / "two.log")
+    two = Repro(checkout, tmp_path / "two.log", second)
     codes = [run.process.wait(900) for run in (one, two)]
     for run, code in zip((one, two), codes, strict=True):
-        print(code, run.output().splitlines()[-1])
+        print(code, run.output().splitlines()[-1:])
         assert "Traceback" not in run.output()
         if code:
             assert any(message in run.output() for message in CLEAR), run.output()
     assert 0 in codes
-    checkout("dvc", "repro")
+    checkout(*REPRO)
     assert results(checkout.folder) == results(undisturbed.folder)
-    assert not [p for p in checkout.folder.rglob("*.tmp") if ".dvc" not in p.parts]
+    assert temporaries(checkout.folder) == []
 
 
 @pytest.mark.slow

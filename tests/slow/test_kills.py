@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 
@@ -18,27 +19,32 @@ KILLS = 50
 KILLS_PER_STAGE = 6  # in each clone; a stage that is done cannot be killed again
 SMALL = {
     "seeds": [0],
-    "ablation": {"sn_layers": [0, 9, 0, 9]},
+    "ablation": {"sn_layers": [0, 9, 0, 9]},  # two trainings, side by side
     "data": {"digits": {"size": 32, "train": 24, "val": 20, "test": 16, "ood": 16}},
-    "train": {"epochs": 3, "batch_size": 8},
+    "train": {"epochs": 12, "batch_size": 8},
 }
+START = "start"  # what comes before the first stage
 STAGES = [
     *("download", "preprocess", "train@9-0", "train@0-0", "infer_id@9", "infer_id@0"),
     *("infer_ood@9", "infer_ood@0", "score", "ablate", "report"),
 ]
-WHOM = ("group", "dvc", "stage")
+REPRO = ("python", "stages/_repro.py", "2")
+WHOM = ("repro", "everything", "dvc", "stage")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+BETWEEN_S = 2.0  # what DVC does after a stage and before the next
+STOPPED_S = 30.0  # in which a run that was told to stop has to end
 
 
 class Repro:
-    """What ``make repro`` runs, in a process group of its own."""
+    """What ``make repro`` runs, or another command, in a session of its own."""
 
-    def __init__(self, checkout, log):
+    def __init__(self, checkout, log, command=REPRO):
         self.log = log
-        self.start = log.stat().st_size if log.exists() else 0
+        self.begin = log.stat().st_size if log.exists() else 0
+        self.seen = set()
         with log.open("ab") as file:
-            self.process = subprocess.Popen(
-                ["sh", "-c", "python stages/_mend.py && exec dvc repro"],
+            self.process = psutil.Popen(
+                command,
                 cwd=checkout.folder,
                 env=checkout._env(),
                 stdout=file,
@@ -47,35 +53,46 @@ class Repro:
             )
 
     def output(self):
-        return self.log.read_bytes()[self.start :].decode()
+        return self.log.read_bytes()[self.begin :].decode()
 
-    def started(self):
-        """Stages in the order in which they were started."""
-        lines = self.output().splitlines()
-        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+    def descendants(self):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return self.process.children(recursive=True)
+        return []
 
-    def wait_for_a_stage(self, after):
-        """Name of the first stage that starts after `after` others, None if the run ends."""
+    def stages(self):
+        """The processes at work, by stage."""
+        found = {}
+        for process in stage_processes(self.descendants()):
+            with contextlib.suppress(psutil.Error, KeyError):
+                found.setdefault(process.environ()["DVC_STAGE"], process)
+        return found
+
+    def wait_for_a_stage(self):
+        """Name of the next one that starts, ``START`` at first, None if the run ends."""
         while self.process.poll() is None:
-            if len(started := self.started()) > after:
-                return started[after]
-            time.sleep(0.05)
+            if new := [name for name in (START, *self.stages()) if name not in self.seen]:
+                self.seen.add(new[0])
+                return new[0]
+            time.sleep(0.1)
         return None
 
-    def kill(self, whom, number):
+    def kill(self, whom, number, rng):
         """Returns whether there was still something to kill."""
         if self.process.poll() is not None:
             return False
-        if whom == "group":
-            os.killpg(self.process.pid, number)
-        elif whom == "dvc":
-            self.process.send_signal(number)
+        if whom == "repro":
+            os.killpg(self.process.pid, number)  # as a terminal does with Ctrl-C
+            return True
+        if whom == "everything":
+            hit = [self.process, *self.descendants()]
         else:
-            stages = stage_processes(psutil.Process(self.process.pid).children(recursive=True))
-            if not stages:
-                return False
-            stages[0].send_signal(number)
-        return True
+            some = self.process.children() if whom == "dvc" else [*self.stages().values()]
+            hit = rng.sample(some, k=min(1, len(some)))
+        for process in hit:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        return bool(hit)
 
 
 def stage_processes(processes):
@@ -104,6 +121,10 @@ def results(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+def temporaries(folder):
+    return [path for path in folder.rglob("*.tmp") if ".dvc" not in path.parts]
+
+
 def prepared_checkout(folder):
     checkout = Checkout(folder)
     checkout.change(SMALL)
@@ -117,70 +138,78 @@ def prepared_checkout(folder):
 
 def duration_of_stages(run):
     """Follows a run to its end."""
-    took, done = {}, 0
-    while stage := run.wait_for_a_stage(done):
-        took[stage], done = -time.monotonic(), done + 1
-        while run.process.poll() is None and len(run.started()) == done:
-            time.sleep(0.05)
-        took[stage] += time.monotonic()
+    took = {START: 0.0}
+    while run.process.poll() is None:
+        for stage, process in run.stages().items():
+            took[stage] = time.time() - process.create_time()
+        time.sleep(0.1)
     assert run.process.returncode == 0, run.output()
     return took
 
 
 def kill_until_done(checkout, log, took, kinds, rng, killed):
     """Runs it again and again, and kills it again and again, until it ends well."""
-    left = dict.fromkeys(STAGES, KILLS_PER_STAGE)
-    run, done = Repro(checkout, log), 0
+    left = dict.fromkeys(took, KILLS_PER_STAGE)
+    run, hit = Repro(checkout, log), False
     while True:
-        stage = run.wait_for_a_stage(done)
+        stage = run.wait_for_a_stage()
         if stage is None:
             if run.process.returncode == 0:
                 return
-            run, done = Repro(checkout, log), 0
-            continue
-        done += 1
-        if not left[stage]:
-            continue
-        # Mostly within the stage, now and then in what DVC does after it.
-        time.sleep(rng.uniform(0, 1.05 * took[stage]))
-        whom, number = next(kinds)
-        if not run.kill(whom, number):
-            continue
-        left[stage] -= 1
-        killed[stage] += 1
-        killed[f"{whom} {signal.Signals(number).name}"] += 1
-        print(f"{stage}: {whom} {signal.Signals(number).name}", flush=True)
-        # DVC ignores Ctrl-C while a stage runs, and leaves it to the stage; a stage that has
-        # done its work cannot be stopped any more. Orphans are not waited for: the next run meets
-        # them.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.process.wait(0.5 if whom == "dvc" and number == signal.SIGINT else 15)
+            assert hit, run.output()  # though it met the orphans of the last one
+            run, hit = Repro(checkout, log), False
+        elif left[stage]:
+            # Mostly within the stage, now and then in what DVC does after it.
+            time.sleep(rng.uniform(0, took[stage] + BETWEEN_S))
+            whom, number = kinds[0]
+            if not run.kill(whom, number, rng):
+                continue
+            hit = True
+            kinds.rotate(-1)
+            left[stage] -= 1
+            killed[stage] += 1
+            killed[f"{whom} {number.name}"] += 1
+            print(f"{stage}: {whom} {number.name}", flush=True)
+            if whom in ("repro", "everything"):
+                run.process.wait(STOPPED_S)
 
 
 @pytest.mark.slow
 def test_a_killed_repro_goes_on_to_the_same_results(tmp_path):
     checkout = prepared_checkout(tmp_path / "undisturbed")
     took = duration_of_stages(Repro(checkout, tmp_path / "undisturbed.log"))
-    assert sorted(took) == sorted(STAGES)
+    assert sorted(took) == sorted([START, *STAGES])
     undisturbed = results(checkout.folder)
 
     rng = random.Random(0)
-    kinds = itertools.cycle(rng.sample(list(itertools.product(WHOM, SIGNALS)), k=9))
+    kinds = collections.deque(itertools.product(WHOM, SIGNALS))
+    rng.shuffle(kinds)
     killed = collections.Counter()
     for clone in itertools.count(1):
         checkout = prepared_checkout(tmp_path / f"{clone}")
         log = tmp_path / f"{clone}.log"
         kill_until_done(checkout, log, took, kinds, rng, killed)
-        kills = sum(killed[stage] for stage in STAGES)
+        kills = sum(killed[stage] for stage in took)
         said = log.read_text()
         resumed, mended = said.count("resuming after epoch"), said.count("half-written by a DVC")
         print(f"{clone} clones, {kills} kills, {resumed} resumptions, {mended} mended: ", end="")
         print(json.dumps(killed))
-        orphans = [p for p in stage_processes(psutil.process_iter()) if within(p, checkout.folder)]
+        orphans = [p for p in psutil.process_iter() if within(p, checkout.folder)]
         assert psutil.wait_procs(orphans, timeout=60)[1] == []
+        assert_as_undisturbed(checkout, undisturbed)
 
-        assert results(checkout.folder) == undisturbed
-        assert [p for p in checkout.folder.rglob("*.tmp") if ".dvc" not in p.parts] == []
-        assert list((checkout.folder / ".checkpoints/train").iterdir()) == []
+        # Once more, with nothing to run and nothing to write: it tidies up all the same.
+        of_the_dead = f"{socket.gethostname().replace('.', '-')}.{2**22 + 1}.tmp"
+        for name in (f"data/.raw.{of_the_dead}", f"models/sn9/.seed0.{of_the_dead}"):
+            (checkout.folder / name).mkdir()
+            (checkout.folder / name / "half").touch()
+        assert " | " not in checkout(*REPRO)
+        assert_as_undisturbed(checkout, undisturbed)
         if kills >= KILLS:
             return
+
+
+def assert_as_undisturbed(checkout, undisturbed):
+    assert results(checkout.folder) == undisturbed
+    assert temporaries(checkout.folder) == []
+    assert list((checkout.folder / ".checkpoints/train").iterdir()) == []
