@@ -29,7 +29,7 @@ from snojoe.support.files import remove_all_abandoned
 
 PATIENCE_S = 2.0  # that a living DVC may need to write its file
 ORPHANS_S = 15.0  # that the stages of a killed run may need to stop, see _alone.py
-# As with --quiet, which would hide errors too.
+# As with --quiet, which would hide errors, too.
 QUIETLY = """
 import logging, sys
 from dvc.cli import main
@@ -37,7 +37,7 @@ from dvc.logger import set_loggers_level
 from dvc.ui import ui
 ui.enable = lambda: None
 del sys.argv[0]
-with set_loggers_level(logging.WARNING):
+with set_loggers_level(logging.ERROR):
     sys.exit(main())
 """
 DVC = (sys.executable, "-c", QUIETLY, "dvc", "--wait-for-lock", "repro")
@@ -50,6 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("jobs", nargs="?", type=int, help="stages at a time")
     jobs = parser.parse_args().jobs
+    if jobs is not None and jobs < 1:
+        parser.error(f"JOBS: expected at least 1; got {jobs}")
     mend()
     try:
         side_by_side = SideBySide(places_to_work(jobs, load_params().train.threads))
