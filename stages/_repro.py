@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,17 +100,24 @@ def ask(question: Callable[..., list[T]], *about: Any) -> list[T]:
 
 
 def generations(repo: Any) -> list[list[str]]:
-    """Names of the stages: each generation reads what earlier ones write."""
+    """Names of the stages from the first that changed on; each generation reads of earlier ones."""
     import networkx
 
     found = networkx.topological_generations(repo.index.graph.reverse())
-    return [sorted(stage.addressing for stage in stages) for stages in found]
+    named = [sorted(stage.addressing for stage in stages) for stages in found]
+    return list(dropwhile(status_of(repo).keys().isdisjoint, named))
 
 
 def those_that_changed(repo: Any, stages: Sequence[str]) -> list[str]:
     """The stages that DVC would run or bring back from its cache."""
-    status = repo.status(targets=list(stages))
+    status = status_of(repo)
     return [stage for stage in stages if stage in status]
+
+
+def status_of(repo: Any) -> dict[str, Any]:
+    """By name, the stages that changed: all, since DVC takes longer to look for some."""
+    status: dict[str, Any] = repo.status()
+    return status
 
 
 class SideBySide:

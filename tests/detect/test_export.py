@@ -23,7 +23,7 @@ from snojoe.support.errors import SnojoeError
 ort = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 
-ORIGINALS = Path(__file__).parents[2] / "shared" / "realdata" / "originals.tar"
+ORIGINALS = Path(__file__).parents[3] / "shared" / "realdata" / "originals.tar"
 
 
 @pytest.fixture(scope="module")
