@@ -3,12 +3,14 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 
 import snojoe
 
+DVC = Path(sys.executable).parent / "dvc"
 ROOT = Path(__file__).parents[1]
 LITTER = (".knn.py.swp", "knn.py~", ".#knn.py", "#knn.py#", "knn.py.orig", ".DS_Store", "Thumbs.db")
 FOLDERS = (".idea/workspace.xml", ".vscode/settings.json", ".ipynb_checkpoints/a.ipynb")
@@ -43,10 +45,13 @@ def test_the_workflow_calls_ci():
 def test_a_stray_file_in_a_folder_of_a_stage_reruns_nothing(tmp_path):
     """What DVC ignores is not part of a dependency's hash."""
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    subprocess.run(["dvc", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run([DVC, "init", "--quiet"], cwd=tmp_path, check=True)
     shutil.copy(ROOT / ".dvcignore", tmp_path)
     names = [f"src/snojoe/detectors/{name}" for name in (*LITTER, *FOLDERS, "knn.py")]
     ignored = subprocess.run(
-        ["dvc", "check-ignore", *names], cwd=tmp_path, capture_output=True, text=True
+        [DVC, "check-ignore", *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     ).stdout.splitlines()
     assert ignored == names[:-1]

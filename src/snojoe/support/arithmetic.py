@@ -95,6 +95,8 @@ def check_arithmetic(libraries: Iterable[str]) -> list[str]:
                 reasons.append(f"this build of {library} does not know {switch}")
             elif not found:
                 raise SnojoeError(f"{library}: {switch}={SWITCHES[switch]} did not take effect")
+        if library == "torch" and import_module(library).accelerator.is_available():
+            reasons.append("PyTorch computes on an accelerator")
     return reasons
 
 
@@ -103,11 +105,18 @@ Findings = dict[str, bool | None]
 
 
 def _numpy(_: Any) -> Findings:
-    umath = import_module("numpy._core._multiarray_umath")
+    try:
+        umath = import_module("numpy._core._multiarray_umath")
+    except ModuleNotFoundError:  # NumPy 1
+        return {"NPY_DISABLE_CPU_FEATURES": None}
     switched_off = SWITCHES["NPY_DISABLE_CPU_FEATURES"].split()
     used = [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name)]
+    known = switched_off[0] in umath.__cpu_dispatch__
     beyond_avx2 = [name for name in used if name in switched_off or "AVX512" in name]
-    return {"NPY_DISABLE_CPU_FEATURES": not beyond_avx2, **_openblas("numpy.libs")}
+    return {
+        "NPY_DISABLE_CPU_FEATURES": not beyond_avx2 if known else None,
+        **_openblas("numpy.libs"),
+    }
 
 
 def _scipy(_: Any) -> Findings:
@@ -123,20 +132,23 @@ def _openblas(folder: str) -> Findings:
 
 
 def _torch(torch: Any) -> Findings:
-    onednn, mkl = torch.backends.mkldnn.is_available(), torch.backends.mkl.is_available()
+    # Of oneDNN's instructions PyTorch tells just this: whether AVX-512 is among them.
+    has_avx512 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    kernels, mode = torch.backends.cpu.get_cpu_capability(), _mkl_mode(torch)
     return {
-        "ATEN_CPU_CAPABILITY": torch.backends.cpu.get_cpu_capability() == "AVX2",
-        # PyTorch tells of oneDNN's instructions just this: whether AVX-512 is among them.
-        "ONEDNN_MAX_CPU_ISA": (
-            not torch.ops.mkldnn._is_mkldnn_bf16_supported() if onednn else None
-        ),
-        "MKL_CBWR": _mkl_mode(torch) == _MKL_COMPATIBLE if mkl else None,
+        "ATEN_CPU_CAPABILITY": None if kernels == "DEFAULT" else kernels == "AVX2",
+        "ONEDNN_MAX_CPU_ISA": not has_avx512() if has_avx512 else None,
+        "MKL_CBWR": mode == _MKL_COMPATIBLE if mode is not None else None,
     }
 
 
-def _mkl_mode(torch: Any) -> int:
-    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    return int(library.mkl_serv_cbwr_get(-1))
+def _mkl_mode(torch: Any) -> int | None:
+    """MKL's mode of reproducible results, None where this PyTorch was not linked with it."""
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return int(library.mkl_serv_cbwr_get(-1))
+    except (OSError, AttributeError):
+        return None
 
 
 _PROBES: dict[str, Callable[[Any], Findings]] = {
