@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from committed import committed
 from conftest import model_config, write_tar
 from PIL import Image
 
@@ -131,7 +132,7 @@ class World:
             "sigmas": [{"epoch": 0, "weight": "w", "sigma": 1.5}],
         }
         write_checkpoint(self.checkpoint, self.state)
-        self.params = (ROOT / "params.yaml").read_text()
+        self.params = committed("params.yaml")
 
     def settings(self, folder, sums=None):
         source = {name: {"path": f"{name}.tar"} for name in ("digits", "photos")}
@@ -618,7 +619,8 @@ def params_case(world, folder, damage, rng):
         params = load_params(path)
     except SnojoeError as error:
         return named(error, ["params.yaml"])
-    undamaged = load_params(ROOT / "params.yaml")
+    path.write_text(world.params)
+    undamaged = load_params(path)
     if params == undamaged:
         return "the same"
     # Another valid value is another experiment. DVC names it: it compares the values themselves.

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from committed import committed
 from conftest import jpeg, model_folder, write_folder
 
 from snojoe.cli import main
@@ -88,7 +89,7 @@ def test_a_higher_acceptance_accepts_more(images, capsys):
 def test_all_seeds_of_the_main_depth_are_the_default(images, capsys):
     assert main(["detect", "images"]) == 2
     assert "no params.yaml here: expected --model DIR" in capsys.readouterr().err
-    (images.parent / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (images.parent / "params.yaml").write_text(committed("params.yaml"))
     assert main(["detect", "images"]) == 2
     assert "models/sn9/seed0: no model yet" in capsys.readouterr().err
     for seed in range(2):

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import yaml
+from committed import committed
 
 from snojoe.params import Params
 
@@ -15,7 +16,7 @@ def merged(tree, changes):
 def test_the_parameters_of_the_guide_to_own_data_are_valid():
     guide = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
     changes = yaml.safe_load(guide.split("```yaml")[1].split("```")[0])
-    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    default = yaml.safe_load(committed("params.yaml"))
     default["data"]["ood"] = changes["data"].pop("ood")
     params = Params.model_validate(merged(default, changes))
     assert params.depths == [0, 19]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from committed import committed
 from conftest import annotation, jpeg, model_config, voc_files, write_folder, write_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,7 +175,7 @@ def test_odd_names_of_classes_folders_and_paths_are_only_names(tmp_path, name, m
     "name", ["../up", "a/b", "$(id)", "a b", "", ".hidden", "-rf", "a\nb", "é"]
 )
 def test_the_name_of_an_ood_set_becomes_a_folder_and_is_checked(tmp_path, name):
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = yaml.safe_load(committed("params.yaml"))
     tree["data"]["ood"] = {name: {"embedded": "photos"}}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8")

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from committed import committed
 from dvc.utils.hydra import apply_overrides
 
-from snojoe.params import load_params
+from snojoe.params import Params, load_params
 from snojoe.support.errors import SnojoeError
 
 ROOT = Path(__file__).parents[1]
-DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text())
+DEFAULT = yaml.safe_load(committed("params.yaml"))
 
 
 TWO_ARCHIVES = [
@@ -45,7 +46,7 @@ def keys(tree, prefix=""):
 
 
 def test_the_default_and_the_papers_parameters_are_valid():
-    assert load_params(ROOT / "params.yaml").depths == [0, 7, 8, 9]
+    assert Params.model_validate(DEFAULT).depths == [0, 7, 8, 9]
     assert load_params(ROOT / "params" / "paper.yaml").depths == [0, 7, 8, 9]
 
 
@@ -80,7 +81,7 @@ def comments(text):
 )
 def test_dvc_changes_a_setting_and_nothing_else(tmp_path, name, setting, lines):
     path = tmp_path / "params.yaml"
-    before = (ROOT / name).read_text()
+    before = committed(name)
     path.write_text(before)
     apply_overrides(path, [setting])
     after = path.read_text()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from committed import committed
 from test_readme import assert_shown
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,7 @@ class Checkout:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
+        (folder / "params.yaml").write_text(committed("params.yaml"))
         self.change(TINY)
         self("git", "init", "--quiet")
         self("git", "add", "--all")

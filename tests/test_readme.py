@@ -4,12 +4,12 @@ import importlib.util
 import pkgutil
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from committed import committed
 
 from snojoe.cli import _parser
 
@@ -109,20 +109,12 @@ def test_every_name_of_the_package_exists(page):
             pkgutil.resolve_name(code)
 
 
-def staged(name):
-    """A file as git has it, or is about to: what a run has just made does not count."""
-    shown = subprocess.run(["git", "show", f":{name}"], cwd=ROOT, capture_output=True, text=True)
-    if shown.returncode:
-        pytest.skip("not a git checkout")
-    return shown.stdout
-
-
 def test_the_results_are_those_that_are_committed():
     path = ROOT / ".ci" / "readme.py"
     spec = importlib.util.spec_from_file_location("readme", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    readme, headline = staged("README.md"), staged("metrics/headline.md")
+    readme, headline = committed("README.md"), committed("metrics/headline.md")
     assert module.with_headline(readme, headline) == readme, f"run python {path}"
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from committed import committed
 from conftest import write_folder
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ WORK = "while True: time.sleep(0.05)"
 
 def start(folder, work="pass", name="work", **env):
     if not (folder / "params.yaml").exists():
-        (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        (folder / "params.yaml").write_text(committed("params.yaml"))
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", STAGE.format(work=work, name=name)],
         cwd=folder,
@@ -108,7 +109,7 @@ def test_a_second_process_is_told_of_the_first(tmp_path):
 
 def test_an_orphan_stops_and_the_next_run_waits_for_that(tmp_path):
     """As when DVC alone is killed: with a shell between that does not replace itself."""
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(committed("params.yaml"))
     (tmp_path / "stage.py").write_text(STAGE.format(work=WORK, name="work"))
     dvc = tmp_path / "dvc"  # a parent of that name, which starts the stage and waits
     dvc.write_text(
@@ -131,7 +132,7 @@ def test_an_orphan_stops_and_the_next_run_waits_for_that(tmp_path):
 
 
 def test_a_stage_whose_dvc_is_gone_before_it_starts_does_nothing(tmp_path):
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(committed("params.yaml"))
     (tmp_path / "stage.py").write_text(
         "import time; time.sleep(1)\n" + STAGE.format(work="pass", name="w")
     )
@@ -178,7 +179,7 @@ def test_of_several_processes_only_the_first_works(tmp_path):
 
 
 def test_a_stage_of_the_matrix_reads_its_values_from_its_name(tmp_path):
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(committed("params.yaml"))
     code = (
         "from _run import run\n"
         "run(lambda params, sn_layers, seed: print(sn_layers, seed), {}, libraries=())"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from committed import committed
 from conftest import model_config
 
 from snojoe.data.shards import ShardRow, Shards, write_shards
@@ -157,7 +158,7 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
         write_shards(target, rows, split=name, content="pixels", image_size=SIDE)
     folders.model(0, 0).mkdir(parents=True)
     save_model(model, folders.model(0, 0), model_config("abc"), np.zeros(50))
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = yaml.safe_load(committed("params.yaml"))
     tree["seeds"], tree["infer"]["tune"] = [0], True
     tree["data"]["ood"] = {"photos": {"embedded": "photos"}}
     params = Params.model_validate(tree)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from committed import committed
 from conftest import jpeg
 
 import snojoe
@@ -20,7 +21,7 @@ SIZE = 16
 
 @pytest.fixture(scope="module")
 def params():
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = yaml.safe_load(committed("params.yaml"))
     tree["data"]["image_size"] = SIZE
     tree["train"] |= {"epochs": 2, "batch_size": 8, "freeze_after_epoch": 1}
     return Params.model_validate(tree)

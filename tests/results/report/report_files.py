@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+from committed import committed
 from conftest import model_config
 from example_tables import classifiers, resamples, statistics, table2, table3
 from PIL import Image
@@ -103,7 +104,9 @@ def make_experiment(tmp_path):
         for i, name in enumerate(SETS):
             outputs(folders.outputs(9, seed, name), IMAGES[name], seed=i + 1)
 
-    params = load_params(ROOT / "params.yaml")
+    path = tmp_path / "params.yaml"
+    path.write_text(committed("params.yaml"))
+    params = load_params(path)
     ood = {name: next(iter(params.data.ood.values())) for name in SETS}
     params = params.model_copy(
         update={"data": params.data.model_copy(update={"ood": ood}), "seeds": [0, 1]}
