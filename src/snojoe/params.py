@@ -51,7 +51,7 @@ class ArchiveSource(_Section):
     hold: names of folders, or of tars without their suffix.
     """
 
-    embedded: Literal["digits", "novel_digits", "photos"] | None = None
+    embedded: Literal["digits", "novel_digits", "textures"] | None = None
     path: str | None = None
     url: list[str] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

@@ -1,19 +1,18 @@
 """The embedded data set: scenes of handwritten digits, in the formats of the real sets.
 
-Nothing to download: scikit-learn bundles 1,797 handwritten digits (8 x 8, grey) and two
-photographs. Scenes are composed from the digits as PASCAL-VOC photographs are from objects: one to
-three different classes each, coloured, on a noisy background, with annotated boxes.
+Nothing to download: scikit-learn bundles 1,797 handwritten digits (8 x 8, grey). Scenes are
+composed from them as PASCAL-VOC photographs are from objects: one to three different classes each,
+coloured, on a noisy background, with annotated boxes.
 
 ============ ================================ ==============================================
 archive      content                          stands for
 ============ ================================ ==============================================
 digits       scenes of the digits 0 to 6      PASCAL-VOC 2012, in-distribution
 novel_digits the same scenes of 7, 8 and 9    ImageNet-22K: familiar style, unseen objects
-photos       crops of the two photographs     Texture (DTD): no objects, another style
+textures     procedural textures              Texture (DTD): no objects, another style
 ============ ================================ ==============================================
 """
 
-import colorsys
 import io
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from snojoe.data.textures import colour, draw_textures
 from snojoe.support.progress import progress
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six")
@@ -45,8 +45,6 @@ _MIN_OPACITY, _DIFFICULT_BELOW = 0.75, 0.77
 _MAX_GROUND, _OUTLINE = 0.8, 0.9
 # Standard deviation of the ground's noise, by the number of grains along an edge.
 _NOISE = {4: 0.1, 8: 0.05, 64: 0.02}
-# The edge of a crop, as a share of the photograph's shorter one, is log-uniform from here to 1.
-_MIN_CROP = 0.1
 
 Glyphs = Mapping[str, Sequence[Image.Image]]
 
@@ -78,7 +76,7 @@ class Scene(NamedTuple):
 def write_digits(
     folder: Path, *, train: int, val: int, test: int, ood: int, size: int, seed: int
 ) -> None:
-    """Write ``digits.tar``, ``novel_digits.tar`` and ``photos.tar`` into `folder`.
+    """Write ``digits.tar``, ``novel_digits.tar`` and ``textures.tar`` into `folder`.
 
     ``digits.tar`` is a VOCdevkit (annotations, JPEG images, image sets), the other two hold one
     folder of JPEG images per class. No digit image serves two splits. The same arguments give the
@@ -133,12 +131,12 @@ def write_digits(
         },
     )
 
-    crops = _photo_crops(ood, size, (seed, len(counts) + 1))
+    textures = draw_textures(ood, size, (seed, len(counts) + 2))
     _write_tar(
-        folder / "photos.tar",
+        folder / "textures.tar",
         {
-            f"{name}/{i:06d}.jpg": _jpeg(crop)
-            for i, (name, crop) in enumerate(progress(crops, total=ood, desc="photos"), start=1)
+            f"{name}/{i:06d}.jpg": _jpeg(image)
+            for i, (name, image) in enumerate(progress(textures, ood, "textures"), start=1)
         },
     )
 
@@ -195,7 +193,7 @@ def _scene(glyphs: Glyphs, names: list[str], size: int, rng: np.random.Generator
 
         patch = canvas[top : top + edge, left : left + edge]
         patch *= 1.0 - _OUTLINE * outline
-        patch += opacity * strokes * (_colour(rng, value=1.0) - patch)
+        patch += opacity * strokes * (colour(rng, value=1.0) - patch)
 
         rows, columns, _ = np.nonzero(strokes >= 0.25)
         box = Box(
@@ -211,7 +209,7 @@ def _scene(glyphs: Glyphs, names: list[str], size: int, rng: np.random.Generator
 
 def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
     """Draw a background, (size, size, 3): one colour and coloured noise of several grain sizes."""
-    ground = np.tile(_colour(rng, value=rng.uniform(0.0, _MAX_GROUND)), (size, size, 1))
+    ground = np.tile(colour(rng, value=rng.uniform(0.0, _MAX_GROUND)), (size, size, 1))
     for grains, deviation in _NOISE.items():
         planes = rng.normal(0.0, deviation, (3, grains, grains)).astype(np.float32)
         for channel, plane in enumerate(planes):
@@ -222,30 +220,6 @@ def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
 def _enlarge(glyph: Image.Image, edge: int) -> np.ndarray:
     """Resize a glyph: its ink in 0..1, (edge, edge, 1)."""
     return np.asarray(glyph.resize((edge, edge), _BICUBIC), dtype=np.float64)[:, :, None] / 255
-
-
-def _colour(rng: np.random.Generator, *, value: float) -> np.ndarray:
-    """Draw an RGB colour in 0..1 of the given brightness (the V of HSV)."""
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.2, 0.8), value))
-
-
-def _photo_crops(count: int, size: int, seed: tuple[int, int]) -> Iterator[tuple[str, Image.Image]]:
-    """Yield (photograph's name, square crop resized to `size`), the photographs in turn."""
-    from sklearn.datasets import load_sample_images
-
-    rng = np.random.default_rng(seed)
-    bundle = load_sample_images()
-    photos = [
-        (Path(name).stem, Image.fromarray(pixels))
-        for name, pixels in zip(bundle.filenames, bundle.images, strict=True)
-    ]
-    for i in range(count):
-        name, photo = photos[i % len(photos)]
-        edge = round(min(photo.size) * _MIN_CROP ** rng.uniform())
-        left = int(rng.integers(photo.width - edge + 1))
-        top = int(rng.integers(photo.height - edge + 1))
-        box = (left, top, left + edge, top + edge)
-        yield name, photo.resize((size, size), _BICUBIC, box=box)
 
 
 def _voc_members(scenes: Mapping[str, Sequence[Scene]]) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from snojoe.support.text import human_size
 
 CHECKSUMS = "checksums.json"
 
-_EMBEDDED = {"digits.tar", "novel_digits.tar", "photos.tar"}
+_EMBEDDED = {"digits.tar", "novel_digits.tar", "textures.tar"}
 _CHUNK = 2**20
 
 

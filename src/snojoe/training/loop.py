@@ -125,6 +125,7 @@ class _Training:
         self.normaliser = normaliser
         self.accelerator = accelerator
         self.loader = train_loader(train, params.batch_size, params.workers)
+        self.whole = self.loader
         self.optimizer = build_optimizer(model, params)
         steps = params.epochs * len(self.loader)
         self.schedule = build_schedule(self.optimizer, params, steps)
@@ -158,10 +159,8 @@ class _Training:
         The stored ones are those of the weights before normalisation. Momentum forgets them too
         slowly: a variance that is 1000 times too large needs 65 steps.
         """
-        if normalised or self.params.freeze_after_epoch == 0:
-            self.train.epoch = 0
-            batches = (normalise(b.to(self.accelerator.device)) for b, _ in self.loader)
-            recalibrate_batch_norm(self.model, batches)
+        if normalised or self._frozen(0):
+            self._measure_batch_norm(0)
         self.record.add_sigmas(self.model)
 
     def run(self, val: Shards, checkpoint: Path | None) -> None:
@@ -171,6 +170,8 @@ class _Training:
         first, epochs = self.record.epochs, self.params.epochs
         for epoch in range(first, epochs):
             train_loss = self._train_epoch(epoch)
+            if not self._frozen(epoch):
+                self._measure_batch_norm(epoch)
             row = {"epoch": epoch + 1, "train_loss": train_loss, **validate(self.model, val)}
             self.record.history.append(row)
             self.record.add_sigmas(self.model)
@@ -186,6 +187,22 @@ class _Training:
         self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
         self.model.eval()
 
+    def _frozen(self, epoch: int) -> bool:
+        """Whether BatchNorm uses its stored statistics in an epoch, numbered from 0."""
+        freeze_after = self.params.freeze_after_epoch
+        return freeze_after is not None and epoch >= freeze_after
+
+    def _measure_batch_norm(self, epoch: int) -> None:
+        """Store BatchNorm's statistics of the weights as they are, over an epoch's crops.
+
+        What is evaluated or frozen then belongs to its weights. The moving average of training
+        does not: it is one of past W / sigma, which lag differently than past W do.
+        """
+        self.train.epoch = epoch
+        device = self.accelerator.device
+        batches = (normalise(pixels.to(device)) for pixels, _ in self.whole)
+        recalibrate_batch_norm(self.model, batches)
+
     def _wrap(self) -> None:
         """Have processes share batches and gradients; what a checkpoint restores is not wrapped."""
         if self.accelerator.num_processes > 1:  # 1x1 convolutions: channels-last either way
@@ -195,13 +212,14 @@ class _Training:
         self.network, self.optimizer, self.loader = self.accelerator.prepare(
             self.model, self.optimizer, self.loader
         )
+        if self.accelerator.num_processes == 1:  # one set of workers
+            self.whole = self.loader
 
     def _train_epoch(self, epoch: int) -> float:
         """Take every step of an epoch, numbered from 0; returns the mean loss."""
         self.train.epoch = epoch
         self.network.train()
-        freeze_after = self.params.freeze_after_epoch
-        if freeze_after is not None and epoch >= freeze_after:
+        if self._frozen(epoch):
             freeze_batch_norm(self.model)
         device, steps = self.accelerator.device, len(self.loader)
         check_every = 1 if device.type == "cpu" else _CHECK_LOSS_EVERY
