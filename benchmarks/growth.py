@@ -35,7 +35,7 @@ from snojoe.training.loop import train_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = (1, 4, 16)
-SETS = ("train", "val", "test", "ood/novel_digits", "ood/photos")
+SETS = ("train", "val", "test", "ood/novel_digits", "ood/textures")
 CLASSES = 7
 
 

@@ -102,15 +102,15 @@ class World:
         self.folder = folder
         raw = folder / "raw"
         write_digits(raw, train=21, val=14, test=7, ood=9, size=32, seed=0)
-        self.archives = {name: _members(raw / f"{name}.tar") for name in ("digits", "photos")}
+        self.archives = {name: _members(raw / f"{name}.tar") for name in ("digits", "textures")}
         # A name that needs a pax header.
-        self.archives["photos"] = {
+        self.archives["textures"] = {
             name.replace("china", "ĉina/" + "long" * 30): content
-            for name, content in self.archives["photos"].items()
+            for name, content in self.archives["textures"].items()
         }
         self.clean = self.prepared(folder / "clean", self.archives)
         self.shards = folder / "shards"  # the same in several files
-        for split in ("train", "val", "test", "ood/photos"):
+        for split in ("train", "val", "test", "ood/textures"):
             source = Shards(folder / "clean/prepared" / split)
             rows = [
                 ShardRow(row["id"], row[source.content], row["labels"])
@@ -135,14 +135,14 @@ class World:
         self.params = committed("params.yaml")
 
     def settings(self, folder, sums=None):
-        source = {name: {"path": f"{name}.tar"} for name in ("digits", "photos")}
+        source = {name: {"path": f"{name}.tar"} for name in ("digits", "textures")}
         for name, checksum in (sums or {}).items():
             source[name]["sha256"] = checksum
         return Data.model_validate(
             {
                 "folder": str(folder),
                 "id": [source["digits"]],
-                "ood": {"photos": source["photos"]},
+                "ood": {"textures": source["textures"]},
                 "splits": {k: [f"DIGITS/{k}"] for k in ("train", "val", "test")},
                 "image_size": 16,
                 "difficult": True,
@@ -180,7 +180,7 @@ class Prepared:
         self.report = json.loads((folder / "report.json").read_text())
         self.classes = json.loads((folder / "classes.json").read_text())
         self.rows = {}
-        for split in ("train", "val", "test", "ood/photos"):
+        for split in ("train", "val", "test", "ood/textures"):
             shards = Shards(folder / split)
             table = shards.table(["id", "split", "labels", shards.content]).to_pylist()
             self.rows[split] = [tuple(map(str, row.values())) for row in table]
@@ -241,7 +241,7 @@ def unnoticed_without_a_checksum(world, folder, archives):
 
 
 def archive_case(world, folder, damage, rng):
-    name = rng.choice(["digits", "photos"])
+    name = rng.choice(["digits", "textures"])
     content = (world.folder / f"clean/{name}.tar").read_bytes()
     archives = {n: (world.folder / f"clean/{n}.tar").read_bytes() for n in world.archives}
     archives[name] = damage(content, rng)
@@ -433,7 +433,7 @@ def shard_contents(folder):
 
 
 def shard_case(world, folder, damage, rng):
-    split = rng.choice(("train", "val", "test", "ood/photos"))
+    split = rng.choice(("train", "val", "test", "ood/textures"))
     source = world.shards / split
     expected = shard_contents(source)
     shutil.copytree(source, folder)
@@ -446,7 +446,7 @@ def shard_case(world, folder, damage, rng):
     elif damage is missing:
         (path if rng.random() < 0.7 else folder / SUMS).unlink()
     elif damage is swapped:
-        other = rng.choice([s for s in ("train", "val", "test", "ood/photos") if s != split])
+        other = rng.choice([s for s in ("train", "val", "test", "ood/textures") if s != split])
         shutil.copy(world.shards / other / "00000.parquet", path)
     else:
         path = rng.choice((path, path, folder / SUMS))

@@ -22,11 +22,11 @@ def test_stages_write_where_dvc_looks():
     assert outs("report") == [str(folders.page)]
     prepared = outs("preprocess")
     assert {str(folders.shards(split)) for split in SPLITS} <= set(prepared)
-    assert str(folders.shards("photos").parent) in prepared
+    assert str(folders.shards("textures").parent) in prepared
 
 
 def test_outputs_of_a_model_are_below_what_its_stage_writes():
     folders = Folders(Path())
     assert folders.outputs(9, 4, "val") == folders.id_outputs(9) / "seed4/val"
-    assert folders.outputs(9, 4, "photos") == folders.ood_outputs(9) / "seed4/photos"
+    assert folders.outputs(9, 4, "textures") == folders.ood_outputs(9) / "seed4/textures"
     assert folders.tuned(9, 4) == folders.outputs(9, 4, "val").parent

@@ -176,7 +176,7 @@ def test_odd_names_of_classes_folders_and_paths_are_only_names(tmp_path, name, m
 )
 def test_the_name_of_an_ood_set_becomes_a_folder_and_is_checked(tmp_path, name):
     tree = yaml.safe_load(committed("params.yaml"))
-    tree["data"]["ood"] = {name: {"embedded": "photos"}}
+    tree["data"]["ood"] = {name: {"embedded": "textures"}}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8")
     with pytest.raises(SnojoeError, match=r"params\.yaml: data\.ood\."):

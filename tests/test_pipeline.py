@@ -131,7 +131,7 @@ def test_the_results_have_their_documented_shape(checkout):
         *("max_logit", "msp", "odin", "mahalanobis", "lof", "isolation_forest"),
         *("joint_energy", "snojoe"),
     }
-    for ood_set in ("novel_digits", "photos"):
+    for ood_set in ("novel_digits", "textures"):
         assert paper <= set(scores[ood_set])
         assert set(scores[ood_set]["snojoe"]) == {"fpr95", "auroc", "aupr"}
         assert set(checkout.json("ablation.json")[ood_set]) == {"0", "7", "8", "9"}
@@ -143,13 +143,13 @@ def test_the_results_have_their_documented_shape(checkout):
 
 
 def test_the_new_models_are_a_detector(checkout):
-    with tarfile.open(checkout.folder / "data/raw/photos.tar") as tar:
-        tar.extractall(checkout.folder / "photos", filter="data")
-    some_out = checkout("snojoe", "detect", "photos", "--accept", "0.0001", fails=True)
+    with tarfile.open(checkout.folder / "data/raw/textures.tar") as tar:
+        tar.extractall(checkout.folder / "textures", filter="data")
+    some_out = checkout("snojoe", "detect", "textures", "--accept", "0.0001", fails=True)
     assert re.search(r"^16 images: .*\b\d+ out-of-distribution", some_out, re.MULTILINE)
     checkout("snojoe", "export", "--onnx", "detector.onnx")
     assert (checkout.folder / "detector.onnx").stat().st_size > 1e6
-    for name in ("photos", "detector.onnx"):
+    for name in ("textures", "detector.onnx"):
         path = checkout.folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -208,7 +208,7 @@ def test_the_table_of_experiments_is_readable(checkout):
     command = ("dvc", "exp", "show", "--only-changed", "--drop", "/")
     header = checkout(*command, "--csv").splitlines()[0].split(",")
     assert "params.yaml:sn_layers" in header
-    assert "photos.auroc" in header
+    assert "textures.auroc" in header
     assert len(header) <= 4 + 12 + 1 + 2  # who and when, metrics, the parameter, two folders
 
 

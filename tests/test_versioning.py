@@ -15,7 +15,7 @@ OWN_DATA = {
     "ood": {
         "animals": {"path": "animals"},
         "textures": {"path": "textures.tar"},
-        "photos": {"embedded": "photos"},
+        "patterns": {"embedded": "textures"},
     },
     "splits": {"train": ["VOC2012/train"], "val": ["VOC2012/val"], "test": ["VOC2012/test"]},
 }
@@ -154,10 +154,10 @@ def test_local_weights_are_a_dependency(checkout):
 
 
 def test_a_users_edit_of_raw_data_is_never_overwritten(checkout):
-    path = checkout.folder / "data/raw/photos.tar"
+    path = checkout.folder / "data/raw/textures.tar"
     path.write_bytes(b"mine")
     output = checkout("dvc", "repro", fails=True)
-    assert "data/raw/photos.tar: not as this program wrote it" in output
+    assert "data/raw/textures.tar: not as this program wrote it" in output
     assert "Traceback" not in output
     assert path.read_bytes() == b"mine"
     path.unlink()

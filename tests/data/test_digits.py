@@ -1,5 +1,6 @@
 import io
 import tarfile
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -46,7 +47,7 @@ def annotations(voc):
 
 def test_only_the_archives_are_left_in_the_folder(folder):
     names = {path.name for path in folder.iterdir()}
-    assert names == {"digits.tar", "novel_digits.tar", "photos.tar"}
+    assert names == {"digits.tar", "novel_digits.tar", "textures.tar"}
 
 
 def test_same_arguments_give_the_same_bytes(folder, tmp_path):
@@ -55,7 +56,7 @@ def test_same_arguments_give_the_same_bytes(folder, tmp_path):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-@pytest.mark.parametrize("name", ["digits.tar", "novel_digits.tar", "photos.tar"])
+@pytest.mark.parametrize("name", ["digits.tar", "novel_digits.tar", "textures.tar"])
 def test_another_seed_gives_other_images(folder, tmp_path, name):
     write_digits(tmp_path, **COUNTS, size=SIZE, seed=1)
     ours, theirs = read_tar(folder / name), read_tar(tmp_path / name)
@@ -71,7 +72,7 @@ def test_a_split_does_not_depend_on_the_size_of_the_next(voc, tmp_path):
     assert larger[image] == voc[image]
 
 
-@pytest.mark.parametrize("name", ["digits.tar", "novel_digits.tar", "photos.tar"])
+@pytest.mark.parametrize("name", ["digits.tar", "novel_digits.tar", "textures.tar"])
 def test_archive_metadata_is_fixed(folder, name):
     with tarfile.open(folder / name) as archive:
         members = archive.getmembers()
@@ -134,7 +135,9 @@ def test_annotation_names_its_image_and_size(voc, annotations):
 def test_box_fits_the_strokes():
     glyph = Image.new("L", (8, 8))
     glyph.paste(255, (2, 1, 6, 7))  # 4 wide, 6 high
-    scene = digits._scene({"one": [glyph]}, ["one"], SIZE, np.random.default_rng(0))
+    scene = digits._scene(
+        {"one": [digits.Glyph(0, glyph)]}, ["one"], SIZE, np.random.default_rng(0)
+    )
     box = scene.objects[0].box
     inside = np.asarray(scene.image.crop(box), dtype=float).max(axis=2)
     assert inside[1:-1, 1:-1].min() > 255 * 0.75 * 0.8  # the faintest ink, less some noise
@@ -165,14 +168,42 @@ def test_novel_digits_hold_the_unseen_classes_only(folder):
     assert not set(NOVEL_CLASSES) & set(CLASSES)
 
 
-def test_photos_hold_both_photographs(folder):
-    members = read_tar(folder / "photos.tar")
-    assert {name.split("/")[0] for name in members} == {"china", "flower"}
+def test_textures_are_of_four_kinds_and_fill_their_images(folder):
+    members = read_tar(folder / "textures.tar")
+    assert {name.split("/")[0] for name in members} == {"cells", "gratings", "noise", "weaves"}
+    for content in members.values():
+        pixels = np.asarray(Image.open(io.BytesIO(content)), dtype=float)
+        for half in (pixels[: SIZE // 2], pixels[:, : SIZE // 2]):
+            assert half.std(axis=(0, 1)).max() > 4, "a pattern, not a plain ground"
 
 
-@pytest.mark.parametrize("name", ["novel_digits.tar", "photos.tar"])
+def test_groups_say_which_scenes_share_a_digit(folder, voc):
+    novel = read_tar(folder / "novel_digits.tar")
+    for members, name, images in (
+        (voc, "VOCdevkit/DIGITS/groups.csv", sum(COUNTS.values()) - COUNTS["ood"]),
+        (novel, "groups.csv", COUNTS["ood"]),
+    ):
+        header, *rows = members[name].decode().splitlines()
+        assert header == "file,group"
+        assert len(rows) == images
+        for row in rows:
+            file, groups = row.split(",")
+            assert f"{Path(name).parent / file}" in members
+            assert 1 <= len(groups.split(";")) <= 3
+
+
+def test_no_digit_image_serves_two_splits(voc):
+    rows = [row.split(",") for row in voc["VOCdevkit/DIGITS/groups.csv"].decode().splitlines()]
+    groups = {Path(file).stem: set(group.split(";")) for file, group in rows[1:]}
+    used = [set().union(*(groups[i] for i in lines(voc, s))) for s in ("train", "val", "test")]
+    assert all(len(each) > 5 for each in used)
+    assert sum(map(len, used)) == len(set().union(*used))
+
+
+@pytest.mark.parametrize("name", ["novel_digits.tar", "textures.tar"])
 def test_ood_archive_holds_the_images_asked_for(folder, name):
-    images = [Image.open(io.BytesIO(content)) for content in read_tar(folder / name).values()]
+    members = read_tar(folder / name)
+    images = [Image.open(io.BytesIO(members[name])) for name in members if name.endswith(".jpg")]
     assert [image.size for image in images] == [(SIZE, SIZE)] * COUNTS["ood"]
 
 

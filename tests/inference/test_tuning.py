@@ -151,7 +151,7 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
     }
     monkeypatch.setattr(infer, "tune", lambda *_, **__: chosen)
     folders = Folders(tmp_path)
-    for name in ("train", "val", "test", "photos"):
+    for name in ("train", "val", "test", "textures"):
         labels = np.eye(3, dtype=np.uint8)
         rows = [ShardRow(str(i), p.tobytes(), labels[i % 3]) for i, p in enumerate(images(6))]
         target = folders.shards(name)
@@ -160,13 +160,13 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
     save_model(model, folders.model(0, 0), model_config("abc"), np.zeros(50))
     tree = yaml.safe_load(committed("params.yaml"))
     tree["seeds"], tree["infer"]["tune"] = [0], True
-    tree["data"]["ood"] = {"photos": {"embedded": "photos"}}
+    tree["data"]["ood"] = {"textures": {"embedded": "textures"}}
     params = Params.model_validate(tree)
     infer_id(params, folders, 0)
     infer_ood(params, folders, 0)
     noisy = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("outputs/**/*_*.npy")}
     assert noisy == {
         "outputs/sn0/id/seed0/test/odin_logits.npy",
-        "outputs/sn0/ood/seed0/photos/odin_logits.npy",
+        "outputs/sn0/ood/seed0/textures/odin_logits.npy",
     }
     assert read_tuning(folders.tuned(0, 0)) == chosen

@@ -9,14 +9,14 @@ from PIL import Image
 from snojoe.measures.curves import pr_series, roc_series
 from snojoe.results import plots
 
-TWO_SETS = ["novel_digits", "photos"]
+TWO_SETS = ["novel_digits", "textures"]
 SIX_SETS = [
     "a-long-name-of-hyphenated-words-for-unseen-objects",
     "another_long_name_with_underscores_in_it",
     "onelongwordwithoutanyplaceatwhichtobreakitatall",
     "x",
     "DTD.r1.0.1",
-    "photos",
+    "textures",
 ]
 
 
@@ -133,7 +133,7 @@ def assert_sane(path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("sets", "seeds"), [(["photos"], 1), (SIX_SETS, 10)])
+@pytest.mark.parametrize(("sets", "seeds"), [(["textures"], 1), (SIX_SETS, 10)])
 def test_picture_is_a_png_of_sane_size(tmp_path, kind, sets, seeds):
     path = tmp_path / "new" / "picture.png"
     pictures(sets, seeds)[kind](path)
@@ -143,7 +143,7 @@ def test_picture_is_a_png_of_sane_size(tmp_path, kind, sets, seeds):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_repeat_whatever_the_user_has_set(tmp_path, kind):
-    draw = pictures(["photos"], 2)[kind]
+    draw = pictures(["textures"], 2)[kind]
     draw(tmp_path / "first.png")
     with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 30, "lines.linewidth": 5}):
         draw(tmp_path / "second.png")
@@ -171,7 +171,7 @@ def test_roc_of_the_control_alone(tmp_path, sets):
 
 def test_histograms_of_scores_far_off_and_of_equal_scores(tmp_path):
     id_scores = {"control": np.append(np.linspace(3, 9, 400), 1e6), "sn": np.full(50, 3.0)}
-    ood_scores = {"photos": {"control": np.linspace(0, 5, 300), "sn": np.full(9, 3.0)}}
+    ood_scores = {"textures": {"control": np.linspace(0, 5, 300), "sn": np.full(9, 3.0)}}
     thresholds = {"control": 3.3, "sn": 3.0}
     plots.plot_histograms(tmp_path / "far.png", id_scores, ood_scores, thresholds, seed=0)
     assert_sane(tmp_path / "far.png")
@@ -224,7 +224,7 @@ def test_long_names_break_where_words_end(name, lines):
 
 @pytest.mark.parametrize("kind", ["roc", "pr", "training", "ablation"])
 def test_missing_column_is_named(tmp_path, kind):
-    draw = pictures(["photos"], 1)[kind]
+    draw = pictures(["textures"], 1)[kind]
     name, frame = next(iter(draw.keywords.items()))
     with pytest.raises(ValueError, match=rf"{name} must have the columns .*; misses \['seed'\]"):
         draw(tmp_path / "picture.png", **{name: frame.drop(columns="seed")})
@@ -232,14 +232,14 @@ def test_missing_column_is_named(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["roc", "pr", "training", "ablation"])
 def test_empty_frame_is_refused(tmp_path, kind):
-    draw = pictures(["photos"], 1)[kind]
+    draw = pictures(["textures"], 1)[kind]
     name, frame = next(iter(draw.keywords.items()))
     with pytest.raises(ValueError, match=f"{name} must have at least one row"):
         draw(tmp_path / "picture.png", **{name: frame.iloc[:0]})
 
 
 def test_unknown_model_is_named(tmp_path):
-    roc = curves(roc_series, ["photos"], 1).replace({"model": {"sn": "snojoe"}})
+    roc = curves(roc_series, ["textures"], 1).replace({"model": {"sn": "snojoe"}})
     with pytest.raises(ValueError, match=r"among control, sn; got \['control', 'snojoe'\]"):
         plots.plot_roc(tmp_path / "roc.png", roc)
 
@@ -250,8 +250,8 @@ def test_histograms_need_an_ood_set(tmp_path):
 
 
 def test_histograms_refuse_bad_scores_and_write_nothing(tmp_path):
-    ood_scores = {"photos": {"control": [np.nan]}}
-    with pytest.raises(ValueError, match=r"ood_scores\['photos'\]\['control'\] must be finite"):
+    ood_scores = {"textures": {"control": [np.nan]}}
+    with pytest.raises(ValueError, match=r"ood_scores\['textures'\]\['control'\] must be finite"):
         plots.plot_histograms(
             tmp_path / "p.png", {"control": [1.0]}, ood_scores, {"control": 1.0}, seed=0
         )

@@ -46,7 +46,15 @@ _MAX_GROUND, _OUTLINE = 0.8, 0.9
 # Standard deviation of the ground's noise, by the number of grains along an edge.
 _NOISE = {4: 0.1, 8: 0.05, 64: 0.02}
 
-Glyphs = Mapping[str, Sequence[Image.Image]]
+
+class Glyph(NamedTuple):
+    """One handwritten digit, an 8 x 8 mask of its ink, and its number in scikit-learn's bundle."""
+
+    number: int
+    mask: Image.Image
+
+
+Glyphs = Mapping[str, Sequence[Glyph]]
 
 
 class Box(NamedTuple):
@@ -59,11 +67,12 @@ class Box(NamedTuple):
 
 
 class SceneObject(NamedTuple):
-    """One annotated digit."""
+    """One annotated digit, and which glyph it shows."""
 
     name: str
     box: Box
     difficult: bool
+    glyph: int
 
 
 class Scene(NamedTuple):
@@ -123,13 +132,13 @@ def write_digits(
     _write_tar(folder / "digits.tar", _voc_members(scenes))
 
     novel = _scenes({name: glyphs[name] for name in NOVEL_CLASSES}, ood, size, (seed, len(counts)))
-    _write_tar(
-        folder / "novel_digits.tar",
-        {
-            f"{scene.objects[0].name}/{i:06d}.jpg": _jpeg(scene.image)
-            for i, scene in enumerate(progress(novel, total=ood, desc="novel_digits"), start=1)
-        },
-    )
+    numbered = {
+        f"{scene.objects[0].name}/{i:06d}.jpg": scene
+        for i, scene in enumerate(progress(novel, total=ood, desc="novel_digits"), start=1)
+    }
+    members = {name: _jpeg(scene.image) for name, scene in numbered.items()}
+    members["groups.csv"] = _groups({name: scene.objects for name, scene in numbered.items()})
+    _write_tar(folder / "novel_digits.tar", members)
 
     textures = draw_textures(ood, size, (seed, len(counts) + 2))
     _write_tar(
@@ -141,22 +150,24 @@ def write_digits(
     )
 
 
-def _load_glyphs() -> dict[str, list[Image.Image]]:
-    """Load the handwritten digits by class name: 8 x 8 masks, 0 paper to 255 ink."""
+def _load_glyphs() -> dict[str, list[Glyph]]:
+    """Load the handwritten digits by class name: masks of 0, paper, to 255, ink."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     masks = np.round(digits.images * (255 / 16)).astype(np.uint8)
     return {
-        name: [Image.fromarray(mask) for mask in masks[digits.target == digit]]
+        name: [
+            Glyph(int(i), Image.fromarray(masks[i])) for i in np.flatnonzero(digits.target == digit)
+        ]
         for digit, name in enumerate(CLASSES + NOVEL_CLASSES)
     }
 
 
-def _split_glyphs(glyphs: Glyphs, seed: int) -> dict[str, dict[str, list[Image.Image]]]:
+def _split_glyphs(glyphs: Glyphs, seed: int) -> dict[str, dict[str, list[Glyph]]]:
     """Share the digit images of every class out among the splits, without overlap."""
     rng = np.random.default_rng(seed)
-    splits: dict[str, dict[str, list[Image.Image]]] = {split: {} for split in _SHARES}
+    splits: dict[str, dict[str, list[Glyph]]] = {split: {} for split in _SHARES}
     bounds = np.cumsum(list(_SHARES.values()))[:-1]
     for name, images in glyphs.items():
         order = rng.permutation(len(images))
@@ -186,9 +197,10 @@ def _scene(glyphs: Glyphs, names: list[str], size: int, rng: np.random.Generator
         edge = round(size * rng.uniform(_MIN_EDGE, _MAX_EDGE))
         corner = np.array(divmod(quadrant, 2)) * (size // 2)
         top, left = corner + rng.integers(max(size // 2 - edge, 0) + 1, size=2)
-        glyph = ImageOps.expand(glyphs[name][int(rng.integers(len(glyphs[name])))], border=1)
-        strokes = _enlarge(glyph, edge)
-        outline = _enlarge(glyph.filter(ImageFilter.MaxFilter(3)), edge)
+        glyph = glyphs[name][int(rng.integers(len(glyphs[name])))]
+        mask = ImageOps.expand(glyph.mask, border=1)
+        strokes = _enlarge(mask, edge)
+        outline = _enlarge(mask.filter(ImageFilter.MaxFilter(3)), edge)
         opacity = rng.uniform(_MIN_OPACITY, 1.0)
 
         patch = canvas[top : top + edge, left : left + edge]
@@ -202,7 +214,7 @@ def _scene(glyphs: Glyphs, names: list[str], size: int, rng: np.random.Generator
             right=int(left + columns.max() + 1),
             bottom=int(top + rows.max() + 1),
         )
-        objects.append(SceneObject(str(name), box, bool(opacity < _DIFFICULT_BELOW)))
+        objects.append(SceneObject(str(name), box, bool(opacity < _DIFFICULT_BELOW), glyph.number))
     pixels = np.round(255 * canvas.clip(0.0, 1.0)).astype(np.uint8)
     return Scene(Image.fromarray(pixels), objects)
 
@@ -213,13 +225,15 @@ def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
     for grains, deviation in _NOISE.items():
         planes = rng.normal(0.0, deviation, (3, grains, grains)).astype(np.float32)
         for channel, plane in enumerate(planes):
-            ground[:, :, channel] += Image.fromarray(plane).resize((size, size), _BICUBIC)
+            ground[:, :, channel] += np.asarray(
+                Image.fromarray(plane).resize((size, size), _BICUBIC)
+            )
     return ground
 
 
-def _enlarge(glyph: Image.Image, edge: int) -> np.ndarray:
-    """Resize a glyph: its ink in 0..1, (edge, edge, 1)."""
-    return np.asarray(glyph.resize((edge, edge), _BICUBIC), dtype=np.float64)[:, :, None] / 255
+def _enlarge(mask: Image.Image, edge: int) -> np.ndarray:
+    """Resize a glyph's mask: its ink in 0..1, (edge, edge, 1)."""
+    return np.asarray(mask.resize((edge, edge), _BICUBIC), dtype=np.float64)[:, :, None] / 255
 
 
 def _voc_members(scenes: Mapping[str, Sequence[Scene]]) -> dict[str, bytes]:
@@ -235,12 +249,19 @@ def _voc_members(scenes: Mapping[str, Sequence[Scene]]) -> dict[str, bytes]:
             ids[split].append(image_id)
             members[f"{_ROOT}/JPEGImages/{image_id}.jpg"] = _jpeg(scene.image)
             members[f"{_ROOT}/Annotations/{image_id}.xml"] = _annotation(image_id, scene)
+    members[f"{_ROOT}/groups.csv"] = _groups({f"JPEGImages/{i}.jpg": objects[i] for i in objects})
     for split, split_ids in {**ids, "trainval": ids["train"] + ids["val"]}.items():
         members[f"{_ROOT}/ImageSets/Main/{split}.txt"] = _lines(split_ids)
         for name in CLASSES:
             marks = (f"{i} {_mark(name, objects[i]):2d}" for i in split_ids)
             members[f"{_ROOT}/ImageSets/Main/{name}_{split}.txt"] = _lines(marks)
     return members
+
+
+def _groups(objects: Mapping[str, Sequence[SceneObject]]) -> bytes:
+    """Which scenes share a digit image, as `snojoe.data.groups` reads it."""
+    named = ((name, ";".join(str(each.glyph) for each in found)) for name, found in objects.items())
+    return _lines(["file,group", *(f"{name},{glyphs}" for name, glyphs in named)])
 
 
 def _mark(name: str, objects: Sequence[SceneObject]) -> int:

@@ -4,6 +4,7 @@
 file    path from the folder of ``labels.csv``, with ``/``
 labels  one or several, joined by ``;`` or ``|``; empty where the image is not annotated
 split   ``train``, say: ``data.splits`` names ``<name of the folder>/train``
+group   optional: what the image shares with others, see `snojoe.data.groups`
 ======  ==========================================================================================
 
 UTF-8, fields separated by commas; other columns are ignored.
@@ -11,20 +12,15 @@ UTF-8, fields separated by commas; other columns are ignored.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 from snojoe.data.archives import Archive, stem
-from snojoe.support.errors import SnojoeError
+from snojoe.data.groups import COLUMN as GROUP
+from snojoe.data.tables import WRONG_FIELDS, check, joined, rows
 
 NAME = "labels.csv"
 COLUMNS = ("file", "labels", "split")
-
-_SHOWN_PROBLEMS = 5
 
 
 def find_tables(archives: Sequence[Archive]) -> Iterator[LabelTable]:
@@ -66,15 +62,15 @@ class LabelTable:
         self._labels: dict[str, set[str] | None] = {}
         self._images: dict[str, str] = {}
         self._lines: dict[str, int] = {}
+        self._groups: dict[str, tuple[str, ...]] = {}
         problems = [
-            f"line {line}: {each}" for line, row in self._rows() for each in self._add(line, row)
+            f"line {line}: {each}"
+            for line, row in rows(archive, name, COLUMNS, optional=[GROUP])
+            for each in self._add(line, row)
         ]
         if not problems and not self._images:
             problems = ["expected one row per image; there is none"]
-        if problems:
-            more = len(problems) - _SHOWN_PROBLEMS
-            shown = [f"{archive.path}: {name}: {each}" for each in problems[:_SHOWN_PROBLEMS]]
-            raise SnojoeError("\n".join([*shown, *([f"and {more} more"] if more > 0 else [])]))
+        check(archive, name, problems)
         self.known_classes = set().union(*(found or () for found in self._labels.values()))
 
     def ids(self, item: str) -> list[str]:
@@ -93,28 +89,16 @@ class LabelTable:
         """Where the labels of an image stand."""
         return f"{self.set}/{NAME}, line {self._lines[image_id]}"
 
-    def _rows(self) -> Iterator[tuple[int, dict[str | None, Any]]]:
-        where = f"{self.archive.path}: {self.name}"
-        reader = csv.DictReader(io.StringIO(self.archive.text(self.name), newline=""), strict=True)
-        try:
-            header = [name.strip() for name in reader.fieldnames or []]
-            if any(header.count(column) != 1 for column in COLUMNS):
-                raise SnojoeError(
-                    f"{where}: expected a first line with {', '.join(COLUMNS)}, separated by "
-                    f"commas; got {','.join(header)!r}"
-                )
-            reader.fieldnames = header
-            for row in reader:
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise SnojoeError(f"{where}: not readable as CSV: {error}") from None
+    def groups(self, image_id: str) -> tuple[str, ...]:
+        """Groups of an image, by its id; empty where none is named."""
+        return self._groups[image_id]
 
-    def _add(self, line: int, row: dict[str | None, Any]) -> Iterator[str]:
+    def _add(self, line: int, row: Mapping[str, str] | None) -> Iterator[str]:
         """Take a row, or say what is wrong with it."""
-        if None in row or None in row.values():
-            yield "expected as many fields as in the first line (a comma in a field needs quotes)"
+        if row is None:
+            yield WRONG_FIELDS
             return
-        file, labels, split = ((row[column] or "").strip() for column in COLUMNS)
+        file, labels, split = (row[column] for column in COLUMNS)
         path = (self.folder / file).as_posix()
         image_id = f"{self.set}/{PurePosixPath(file)}"  # ./a.jpg is a.jpg
         if path not in self.archive:
@@ -124,10 +108,13 @@ class LabelTable:
         elif not split or "/" in split:
             yield f"expected the name of a split, without a slash; got {split!r}"
         else:
-            names = [name.strip() for name in re.split("[;|]", labels)] if labels else []
+            names, groups = joined(labels), joined(row[GROUP])
+            if "" in groups:
+                yield f"expected groups joined by ; or |; got {row[GROUP]!r}"
             if "" in names or any("," in name for name in names):
                 yield f"expected labels joined by ; or |; got {labels!r}"
             self.lists.setdefault(f"{self.set}/{split}", []).append(image_id)
             self._labels[image_id] = set(names) or None
             self._images[image_id] = path
             self._lines[image_id] = line
+            self._groups[image_id] = tuple(groups)

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from snojoe.data.archives import Archive
+from snojoe.data.groups import Groups
 from snojoe.data.label_table import LabelTable, find_tables
 from snojoe.data.voc import VOCDevkit
 from snojoe.support.errors import SnojoeError
@@ -17,12 +18,16 @@ Annotations: TypeAlias = VOCDevkit | LabelTable
 
 
 class Example(NamedTuple):
-    """One image of a list; ``labels`` is None where nothing is annotated."""
+    """One image of a list; ``labels`` is None where nothing is annotated.
+
+    Images with one of ``groups`` in common belong together: `snojoe.data.groups`.
+    """
 
     id: str
     image: Archive
     image_name: str
     labels: np.ndarray | None
+    groups: tuple[str, ...] = ()
 
 
 class LabelledImages:
@@ -65,6 +70,7 @@ class LabelledImages:
             raise SnojoeError(
                 f"{where}: expected <set>/ImageSets/Main/<list>.txt or <set>/labels.csv; found none"
             )
+        self._groups = Groups(archives)
         self.classes = sorted(set().union(*(source.known_classes for source in sources)))
         self.disagreements: list[str] = []
 
@@ -133,12 +139,15 @@ class LabelledImages:
         self, item: str, source: Annotations, image_id: str, names: set[str] | None
     ) -> Example:
         archive, image_name = source.image(item, image_id)
+        groups = self._groups.of(archive, image_name)
+        if isinstance(source, LabelTable):
+            groups = tuple(dict.fromkeys((*groups, *source.groups(image_id))))
         if names is None:
-            return Example(image_id, archive, image_name, None)
+            return Example(image_id, archive, image_name, None, groups)
         for name in sorted(names - set(self.classes)):
             raise SnojoeError(
                 f"{source.annotation(image_id)}: class {name!r} is not in the class list: "
                 f"{', '.join(self.classes)}"
             )
         labels = np.array([name in names for name in self.classes], dtype=np.uint8)
-        return Example(image_id, archive, image_name, labels)
+        return Example(image_id, archive, image_name, labels, groups)

@@ -15,6 +15,7 @@ import numpy as np
 
 from snojoe.data.archives import Archive
 from snojoe.data.expected import check_expected, describe
+from snojoe.data.groups import Groups
 from snojoe.data.images import ImageError, decode, is_image, resize
 from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.prepared import CLASSES, REPORT
@@ -134,7 +135,7 @@ class _Writer:
             except ImageError as error:
                 return f"{example.image.path}: {example.image_name} ({error})"
             kept = encoded if content == "image" else pixels.tobytes()
-            return ShardRow(example.id, kept, example.labels)
+            return ShardRow(example.id, kept, example.labels, example.groups)
 
         def rows() -> Iterator[ShardRow]:
             done = parallel(encode, examples)
@@ -164,7 +165,12 @@ class _Writer:
 
 
 def _images_of(name: str, archive: Archive) -> list[Example]:
-    found = [Example(path, archive, path, None) for path in archive if is_image(path)]
+    groups = Groups([archive])
+    found = [
+        Example(path, archive, path, None, groups.of(archive, path))
+        for path in archive
+        if is_image(path)
+    ]
     if not found:
         raise SnojoeError(f"data.ood.{name}: {archive.path} holds no image")
     return found

@@ -1,8 +1,9 @@
 """Parquet shards: the form in which images are stored between preprocessing and the network.
 
-Columns: ``id``, ``split``, ``labels`` (uint8 per class, or null where unlabelled), and either
-``image`` (the original encoded bytes, for training crops) or ``pixels`` (raw RGB of the evaluation
-size, row-major H x W x 3: lossless, and nothing is left to decode).
+Columns: ``id``, ``split``, ``labels`` (uint8 per class, or null where unlabelled), ``groups``
+(names of what an image shares with others, mostly none), and either ``image`` (the original encoded
+bytes, for training crops) or ``pixels`` (raw RGB of the evaluation size, row-major H x W x 3:
+lossless, and nothing is left to decode).
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ Content = Literal["image", "pixels"]
 
 
 class ShardRow(NamedTuple):
-    """One image: its id, encoded bytes or pixels (`Content`), and labels (K,), if it has any."""
+    """One image: its id, encoded bytes or pixels (`Content`), labels (K,) if any, and groups."""
 
     id: str
     content: bytes
     labels: np.ndarray | None
+    groups: Sequence[str] = ()
 
 
 class Batch(NamedTuple):
@@ -68,6 +70,7 @@ def write_shards(
             [row.id for row in group],
             [split] * len(group),
             [row.labels for row in group],
+            [row.groups for row in group],
             [row.content for row in group],
         ]
         writer.write_table(pa.table(columns, schema=schema))
@@ -147,6 +150,11 @@ class Shards:
         """(n, K) uint8, or None where the rows carry none."""
         return self._labels(self.table(["labels"])["labels"])
 
+    def groups(self) -> list[list[str]]:
+        """Names of what each image shares with others."""
+        groups: list[list[str]] = self.table(["groups"])["groups"].to_pylist()
+        return groups
+
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Stream all rows as pixels of the evaluation size, in order."""
         for path, file in zip(self.paths, self._files, strict=True):
@@ -214,6 +222,7 @@ def _schema(content: Content) -> pa.Schema:
             ("id", pa.string()),
             ("split", pa.string()),
             ("labels", pa.list_(pa.uint8())),
+            ("groups", pa.list_(pa.string())),
             (content, pa.binary()),
         ]
     )
