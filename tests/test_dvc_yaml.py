@@ -89,7 +89,7 @@ def test_a_new_score_is_seen_by_what_scores(stage):
         "src/snojoe/detectors/joint_energy.py",
         "src/snojoe/results/report/page.py",
         "src/snojoe/results/tables.py",
-        "src/snojoe/measures/statistics.py",
+        "src/snojoe/measures/estimates.py",
         "src/snojoe/data/voc.py",
         "src/snojoe/data/label_table.py",
         "src/snojoe/data/archives.py",

@@ -26,7 +26,7 @@ _MOVED = {
     "outputs": "detectors.outputs",
     "plots": "results.plots",
     "prediction": "training.validation",
-    "statistics": "measures.statistics",
+    "statistics": "measures.estimates",
     "tables": "results.tables",
     "thresholds": "measures.thresholds",
 }

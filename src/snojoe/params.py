@@ -248,10 +248,6 @@ class Infer(_Section):
     tune: bool
 
 
-class Score(_Section):
-    resamples: Annotated[int, Field(ge=2000)]
-
-
 class Ablation(_Section):
     sn_layers: Annotated[list[Depth], Field(min_length=4, max_length=4)]
 
@@ -275,7 +271,6 @@ class Params(_Section):
     spectral_norm: SpectralNormParams
     train: Train
     infer: Infer
-    score: Score
 
     @field_validator("seeds")
     @classmethod

@@ -10,10 +10,12 @@ import pytest
 from conftest import model_config
 from safetensors.numpy import save_file
 
+from snojoe.data.shards import ShardRow, write_shards
 from snojoe.detectors import DETECTORS, JointEnergy
 from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuned, write_tuning
 from snojoe.measures import metrics
+from snojoe.measures.clusters import Clusters
 from snojoe.results import grids
 from snojoe.results.classifier import classifier_metrics
 from snojoe.results.grids import DepthRow, ScoreRow, depth_grid, score_grid
@@ -94,15 +96,40 @@ def test_metrics_are_percentages_of_the_scores_of_test_against_ood(experiment, g
     assert row.aupr == 100 * metrics.aupr(*scores)
 
 
-def test_the_bootstrap_is_of_the_mean_over_seeds(grid):
+def test_estimates_are_of_the_mean_over_seeds_and_of_the_clusters(grid):
     row = ScoreRow("joint_energy", "sn", 9)
-    bootstraps = grid.bootstrap({"snojoe": row}, 50)
+    names = {"id": "test", "near": "near", "far": "far"}
+    clusters = {name: Clusters.independent(SIZES[of]) for name, of in names.items()}
+    pairs = {**clusters, "id": Clusters.of([[str(i // 2)] for i in range(SIZES["test"])])}
+    alone, together = (grid.estimates({"snojoe": row}, each) for each in (clusters, pairs))
     table = grid.metrics().query("score == 'joint_energy' and model == 'sn'")
     for ood_set in ("near", "far"):
         mean = table[table.ood_set == ood_set].auroc.mean()
-        cell = bootstraps[ood_set]["snojoe"]["auroc"]
-        assert 100 * cell.estimate == pytest.approx(mean)
-        assert cell.replicates.shape == (50,)
+        cell = alone[ood_set]["snojoe"]["auroc"]
+        assert 100 * cell.value == pytest.approx(mean)
+        assert cell.seeds == len(SEEDS)
+        assert together[ood_set]["snojoe"]["auroc"].id_clusters.effective == SIZES["test"] / 2
+
+
+def test_clusters_are_those_of_the_stored_images(experiment):
+    for name, folder in experiment.test_sets.items():
+        groups = [["a"], ["a", "b"], ["b"], []] if name == "near" else [[], []]
+        rows = [ShardRow(str(i), bytes(12), None, of) for i, of in enumerate(groups)]
+        target = experiment.folders.shards(folder)
+        write_shards(target, rows, split=folder, content="pixels", image_size=2)
+    clusters = experiment.clusters()
+    assert {name: each.n for name, each in clusters.items()} == {"id": 2, "near": 4, "far": 2}
+    assert clusters["id"].effective == 2
+    assert clusters["near"].effective == 16 / 8
+
+
+def test_an_image_of_too_many_groups_is_named_with_its_set(experiment):
+    for folder in experiment.test_sets.values():
+        rows = [ShardRow("x.jpg", bytes(12), None, list("abcdefghi"))]
+        target = experiment.folders.shards(folder)
+        write_shards(target, rows, split=folder, content="pixels", image_size=2)
+    with pytest.raises(SnojoeError, match="id: an image must be of at most 8 groups"):
+        experiment.clusters()
 
 
 def test_noisy_images_are_read_by_the_score_they_were_made_for(experiment, few_scores):

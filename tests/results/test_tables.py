@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -6,8 +7,8 @@ import pytest
 from example_tables import (
     IMAGES,
     classifiers,
-    resamples,
-    resamples2,
+    estimates2,
+    estimates_of,
     statistics,
     table2,
     table3,
@@ -16,9 +17,8 @@ from example_tables import (
 from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import PAPER_DETECTORS
 from snojoe.inference.tuned import Tuned
-from snojoe.measures.statistics import Bootstrap
 from snojoe.results.formatting import interval, markdown_table, mean_and_std, p_value
-from snojoe.results.grids import ScoreRow, named_scores, paper_rows
+from snojoe.results.grids import ScoreRow, paper_rows
 from snojoe.results.markdown import (
     full_table2_markdown,
     id_test_note,
@@ -35,11 +35,11 @@ from snojoe.results.tables import full_table2_sets, table2_sets, table3_sets
 from snojoe.support.errors import SnojoeError
 
 
-def markdown2(table, paper=None, bootstraps=None):
-    stats = statistics(table, bootstraps)
+def markdown2(table, paper=None, estimates=None):
+    stats = statistics(table, estimates)
     cuts = {name: paper_cut(figures) for name, figures in (paper or {}).items()}
     tables = table2_sets(table, stats, paper or {})
-    return table2_markdown(tables, stats, cuts, table.seed.nunique())
+    return table2_markdown(tables, stats, cuts)
 
 
 def test_snojoe_is_joint_energy_on_the_sn_model():
@@ -85,70 +85,74 @@ def test_table_2_lists_the_papers_eight_rows_with_its_figures_beside():
         *(detector.title for detector in PAPER_DETECTORS),
         "SNoJoE",
     ]
-    assert "55.50 ± 0.71 [54.55, 56.45]" in rows[-1]
+    assert re.search(r"55\.50 ± 0\.71 \[\d+\.\d\d, \d+\.\d\d\]", rows[-1])
     assert rows[-1].rstrip(" |").endswith("99.00")
     assert "Relative cut of FPR95: 8.3% [" in text
     assert "the paper's: 54%" in text
-    assert "paper" not in markdown2(table2())
+    assert "the paper's: 54%" not in markdown2(table2())
+    assert "on FPR95: -3.47 points excluded, -5.85" in markdown2(table2(), {}, exact())
 
 
-def test_the_best_and_what_is_not_separated_from_it_is_bold():
-    table = table2(("a",))
-    cells = resamples2(table)["a"]
-    noise = np.random.default_rng(0).normal(0, 0.2, 2001)
-    close = {m: Bootstrap(b.estimate, b.replicates + noise) for m, b in cells["msp"].items()}
-    text = markdown2(table, bootstraps={"a": cells | {"msp": close}})
+def exact():
+    """Estimates that images do not move, of five seeds that say almost the same."""
+    table = table2(seeds=range(5))
+    table.fpr95 = table.fpr95.round(-1) + 0.001 * table.seed**2 - 5 * (table.model == "sn")
+    table.loc[table.model == "sn", "fpr95"] += 0.001 * table.seed
+    return estimates2(table, 0.0)
+
+
+def test_the_best_and_what_is_not_shown_to_be_worse_is_bold():
+    table = table2(("a",), range(5))
+    table.loc[table.score == "msp", "fpr95"] = 0.1 + table.seed
+    text = markdown2(table, estimates=estimates2(table))
     fpr95 = [line.split("|")[2] for line in text.splitlines() if line.startswith("|")][2:10]
     assert ["**" in cell for cell in fpr95] == [True, True] + [False] * 6
 
 
-def test_the_difference_stands_below_with_its_tests_and_their_n():
-    text = markdown2(table2(("a",)))
+def test_the_difference_stands_below_with_its_test_and_its_n():
+    text = markdown2(table2(("a",), seeds=(0, 1, 2)))
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
-    assert "-5.00 [-5.00, -5.00]" in lines["difference"]
-    assert "p < 0.001" in lines["bootstrap, n = 600 + 500 images"]
-    assert lines["paired t-test, n = 2 seeds"].count("–") == 3
-    assert "n = 2: no variance to test against" in text
+    assert "-5.00 [-" in lines["difference"]
+    assert "p = " in lines["p"] or "p < " in lines["p"]
+    assert lines["equal within"].count(".") == 3
+    assert "For new trainings and new images: n = 3 seeds, 600 ID images (as" in text
 
 
-def t_test_cell(seeds):
-    table = table2(("a",), seeds)
-    table.loc[table.model == "sn", "fpr95"] += 0.01 * table.seed
-    text = markdown2(table)
-    line = next(line for line in text.splitlines() if line.startswith("| paired t-test"))
-    return line.split("|")[2].strip(), text
-
-
-def test_below_five_seeds_a_p_value_has_a_note_and_is_not_bold():
-    cell, text = t_test_cell((0, 1, 2))
-    assert cell == "p < 0.001"
-    assert "n = 3 < 5: weak evidence" in text
-
-
-def test_from_five_seeds_on_a_small_p_value_is_bold():
-    cell, text = t_test_cell((0, 1, 2, 3, 4))
-    assert cell == "**p < 0.001**"
-    assert "weak evidence" not in text
+def test_one_seed_speaks_of_this_training():
+    text = markdown2(table2(("a",), seeds=(0,)))
+    assert "For this training and new images: n = 1 seeds" in text
 
 
 def test_the_comparison_is_of_the_sn_model_with_the_control():
     stats = statistics(table2(("a",), (0, 1, 2)))
-    fpr95 = stats.ood_sets["a"].snojoe_minus_joint_energy["fpr95"]
-    assert (fpr95.difference, fpr95.seeds) == (-5, 3)
+    assert stats.seeds == 3
+    assert stats.ood_sets["a"].snojoe_minus_joint_energy["fpr95"].difference == -5
 
 
-def test_statistics_are_json_in_percent_with_every_n():
-    tree = statistics(table2()).model_dump(mode="json")
+def test_statistics_are_json_in_percent():
+    tree = statistics(table2(seeds=range(5))).model_dump(mode="json")
     assert json.loads(json.dumps(tree, allow_nan=False)) == tree
-    assert (tree["resamples"], tree["images"]) == (2001, IMAGES)
+    assert (tree["seeds"], tree["images"]) == (5, IMAGES)
     of_set = tree["ood_sets"]["b"]
-    assert of_set["interval"]["snojoe"]["fpr95"] == [54.55, 56.45]
+    low, high = of_set["interval"]["snojoe"]["fpr95"]
+    assert 0 < low < 57 < high < 100
     assert of_set["bold"]["fpr95"] == ["max_logit"]
-    difference = of_set["snojoe_minus_joint_energy"]["fpr95"]
-    assert (difference["difference"], difference["seeds"]) == (-5, 2)
-    assert difference["p_over_images"] == 0.000999
-    assert difference["p_over_seeds"] is None
-    assert of_set["relative_reduction_of_fpr95"]["reduction"] == 8.26
+    assert of_set["snojoe_minus_joint_energy"]["fpr95"]["difference"] == -5
+    assert of_set["relative_reduction_of_fpr95"]["reduction"] == 8.06
+    assert list(of_set["effective_images"]) == ["id", "ood"]
+
+
+def test_the_papers_effects_are_excluded_where_they_lie_outside():
+    of_set = statistics(table2(), exact()).ood_sets["a"]
+    assert of_set.snojoe_minus_joint_energy["fpr95"].difference == -5
+    assert of_set.papers_effects_excluded == {
+        "-3.47 points": True,
+        "-5.85 points": True,
+        "cut by 11%": True,
+        "cut by 54%": True,
+    }
+    wide = statistics(table2(), estimates2(table2(), 100.0)).ood_sets["a"]
+    assert wide.papers_effects_excluded["-5.85 points"] is False
 
 
 def test_the_full_table_has_every_score_on_both_models():
@@ -169,9 +173,8 @@ def test_the_rows_of_the_paper_are_scores_on_the_control_and_snojoe():
 def test_a_baseline_without_errors_cannot_be_cut():
     table = table2(("a",))
     table.loc[table.score == "joint_energy", "fpr95"] = 0
-    bootstraps = resamples(named_scores(table), "score", width=0)
-    assert "Relative cut of FPR95: none, JointEnergy's is 0" in markdown2(table, None, bootstraps)
-    stats = statistics(table, bootstraps)
+    assert "Relative cut of FPR95: none, JointEnergy's is 0" in markdown2(table)
+    stats = statistics(table)
     assert stats.ood_sets["a"].relative_reduction_of_fpr95.reduction is None
 
 
@@ -191,22 +194,26 @@ def test_p_values_have_three_digits(p, text):
 
 
 def test_table_3_says_which_depths_are_one_model():
-    bootstraps = resamples(table3(), "sn_layers")
-    bold = {ood_set: bold_by_metric(rows) for ood_set, rows in bootstraps.items()}
-    series = ablation_series(table3(), bootstraps)
+    estimates = estimates_of(table3(seeds=range(5)), "sn_layers", 5.0)
+    bold = {ood_set: bold_by_metric(rows) for ood_set, rows in estimates.items()}
+    series = ablation_series(table3(), estimates)
     text = table3_markdown(table3_sets(table3(), series, {}, bold), seeds=2)
     assert "9 (104 weights, those of 8)" in text
     assert "8 (104 weights)" in text
-    assert ablation_means(table3())["a"]["7"]["fpr95"] == 94.5
+    assert ablation_means(table3())["a"]["7"]["fpr95"] == 47.5
     assert "| 97.50 ± 0.71 |" in text.splitlines()[5]
     rows = [line for line in text.splitlines() if line.startswith("|")][2:]
     assert ["**" in row.split("|")[2] for row in rows] == [True, False, False, False]
 
 
 def test_the_ablations_series_has_its_intervals():
-    series = ablation_series(table3(), resamples(table3(), "sn_layers"))
+    estimates = estimates_of(table3(), "sn_layers", 5.0)
+    series = ablation_series(table3(), estimates)
     row = series.set_index(["ood_set", "sn_layers"]).loc["a", 7]
-    assert (row.fpr95, row.fpr95_low, row.fpr95_high) == (94.5, 93.55, 95.45)
+    low, high = estimates["a"][7]["fpr95"].interval()
+    assert (row.fpr95, row.fpr95_low, row.fpr95_high) == (
+        *(47.5, round(100 * low, 2), round(100 * high, 2)),
+    )
     assert len(series) == 4
 
 

@@ -24,6 +24,16 @@ def p_value(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def points(margin: float | None) -> str:
+    """``2.31``, or a dash where nothing is known."""
+    return "–" if margin is None else f"{margin:.2f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def relative_cut(reduction: float | None, ends: Sequence[float | None]) -> str:
     """``8.3% [8.14, 8.40]``, or why there is none."""
     if reduction is None:

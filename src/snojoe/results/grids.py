@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from snojoe.detectors import DETECTORS, PAPER_DETECTORS, Detector, JointEnergy, fit_detector
+from snojoe.measures.clusters import Clusters
+from snojoe.measures.estimates import Estimate, estimates
 from snojoe.measures.metrics import FloatArray
 from snojoe.measures.ood_metrics import OOD_METRICS
-from snojoe.measures.statistics import Bootstrap, bootstrap_metrics
 from snojoe.results.stored import Experiment
 from snojoe.support.progress import progress
 
-Bootstraps = Mapping[str, Mapping[Any, Mapping[str, Bootstrap]]]
-"""OOD set -> row -> metric -> its resamples, as fractions."""
+Estimates = Mapping[str, Mapping[Any, Mapping[str, Estimate]]]
+"""OOD set -> row -> metric -> its estimate, a fraction."""
 
 
 class ScoreRow(NamedTuple):
@@ -46,7 +47,7 @@ def compared_models(sn_layers: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Grid(Generic[GridRow]):
-    """Scores of every image by row and seed; all metrics and their resampling follow from them.
+    """Scores of every image by row and seed; all metrics and how sure they are follow from them.
 
     Parameters
     ----------
@@ -81,19 +82,20 @@ class Grid(Generic[GridRow]):
             for seed, *scores in zip(self.seeds, self.id[row], rows[row], strict=True)
         )
 
-    def bootstrap(
-        self, rows: Mapping[Name, GridRow], n_resamples: int
-    ) -> dict[str, dict[Name, dict[str, Bootstrap]]]:
-        """Paired bootstrap of the given rows: ``[ood_set][name][metric]``, fractions.
+    def estimates(
+        self, rows: Mapping[Name, GridRow], clusters: Mapping[str, Clusters]
+    ) -> dict[str, dict[Name, dict[str, Estimate]]]:
+        """Estimates of the given rows: ``[ood_set][name][metric]``, fractions.
 
-        All rows and OOD sets share the resamples of the ID images.
+        `clusters` has those of the images of "id" and of each OOD set.
         """
         id_scores = {name: self.id[row] for name, row in rows.items()}
         return {
-            ood_set: bootstrap_metrics(
+            ood_set: estimates(
                 id_scores,
                 {name: scores[row] for name, row in rows.items()},
-                n_resamples=n_resamples,
+                clusters["id"],
+                clusters[ood_set],
             )
             for ood_set, scores in self.ood.items()
         }

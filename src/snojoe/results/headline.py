@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from snojoe.measures.ood_metrics import FPR95, OOD_METRICS
-from snojoe.measures.statistics import FEWEST_SEEDS, holm
-from snojoe.results.formatting import interval, markdown_table, p_value
+from snojoe.measures.comparisons import holm
+from snojoe.measures.ood_metrics import AUROC, FPR95, OOD_METRICS
+from snojoe.results.formatting import interval, listed, markdown_table, p_value, points
 from snojoe.results.scores_json import Means, Scores
-from snojoe.results.statistics_json import LEVEL, Difference, Statistics
+from snojoe.results.statistics_json import LEVEL, Difference, SetStatistics, Statistics
 from snojoe.results.tables import SetTable
 
 Outcome = Literal["helped", "hurt", "not settled", "no difference"]
@@ -26,26 +26,20 @@ class Verdict(NamedTuple):
 
 
 def verdicts(scores: Scores, statistics: Statistics) -> list[Verdict]:
-    """Whether SN changed FPR95, for each OOD set.
+    """Whether SN changed AUROC, for each OOD set.
 
-    It "helped" or "hurt" where the difference stands over the images and, with at least
-    `FEWEST_SEEDS` of them, over the seeds: both p-values below 5%, after Holm's correction for the
-    number of OOD sets. In all other cases that is "not settled".
+    It "helped" or "hurt" where the test for new trainings and new images says so at 5%, after
+    Holm's correction for the number of OOD sets. Everything else is "not settled", with what is
+    excluded all the same; so is everything with one training, which says nothing of another.
     """
-    differences = {
-        name: of_set.snojoe_minus_joint_energy for name, of_set in statistics.ood_sets.items()
-    }
-    fpr95 = [by_metric[FPR95.name] for by_metric in differences.values()]
-    over_images = holm([each.p_over_images for each in fpr95])
+    differences = [each.snojoe_minus_joint_energy for each in statistics.ood_sets.values()]
     # None, no test, is NaN here.
-    over_seeds = holm(np.array([each.p_over_seeds for each in fpr95], dtype=float))
+    corrected = holm(np.array([each[AUROC.name].p for each in differences], dtype=float))
     return [
         Verdict(name, "no difference", "control and SN model give the same figures.")
-        if all(each.interval == (0, 0) for each in by_metric.values())
-        else _verdict(name, scores.ood[name], by_metric[FPR95.name], images, seeds)
-        for (name, by_metric), images, seeds in zip(
-            differences.items(), over_images, over_seeds, strict=True
-        )
+        if all(each.interval == (0, 0) for each in of_set.snojoe_minus_joint_energy.values())
+        else _verdict(name, scores.ood[name], of_set, p, statistics.seeds)
+        for (name, of_set), p in zip(statistics.ood_sets.items(), corrected, strict=True)
     ]
 
 
@@ -61,14 +55,14 @@ def overall(found: Sequence[Verdict]) -> str:
         "no difference": "there is no difference on {}",
     }
     parts = [
-        text.format(_listed(sets[outcome])) for outcome, text in said.items() if outcome in sets
+        text.format(listed(sets[outcome])) for outcome, text in said.items() if outcome in sets
     ]
     sentence = "; ".join(parts)
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def headline_markdown(
-    found: Sequence[Verdict], tables: Sequence[SetTable], statistics: Statistics, seeds: int
+    found: Sequence[Verdict], tables: Sequence[SetTable], statistics: Statistics
 ) -> str:
     """The verdicts, and JointEnergy beside SNoJoE: ``metrics/headline.md``.
 
@@ -78,23 +72,24 @@ def headline_markdown(
     tables : sequence of SetTable
         `tables.table2_sets`.
     statistics : Statistics
-    seeds : int
-        Their number.
     """
-    header = ["OOD set", "percent", "JointEnergy", "SNoJoE", "difference", "over images"]
-    header += [f"over {seeds} seeds" if seeds > 1 else "one seed"]
+    header = ["OOD set", "percent", "JointEnergy", "SNoJoE", "difference", "p", "equal within"]
     rows = [row for table in tables for row in _rows(table, statistics)]
+    seeds = statistics.seeds
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
-    corrected = "; corrected: by Holm, for the number of OOD sets" if len(found) > 1 else ""
     return "\n\n".join(
         [
             f"**{overall(found)}**",
             "\n".join(f"* {verdict.ood_set}: {verdict.sentence}" for verdict in found),
             markdown_table(header, rows),
-            f"{spread}; [95% interval over images]; p by paired bootstrap over images and by "
-            f"paired t-test over seeds{corrected}.\n",
+            f"{spread}; [95% interval], p and margin of equivalence (5%) for {_claim(seeds)}; "
+            "images that belong together count together.\n",
         ]
     )
+
+
+def _claim(seeds: int) -> str:
+    return "new trainings and new images" if seeds > 1 else "this training and new images"
 
 
 def _rows(table: SetTable, statistics: Statistics) -> list[list[str]]:
@@ -111,59 +106,63 @@ def _rows(table: SetTable, statistics: Statistics) -> list[list[str]]:
                 before.cells[i].text,
                 after.cells[i].text,
                 f"{each.difference:+.2f} {interval(each.interval)}",
-                p_value(each.p_over_images),
-                p_value(each.p_over_seeds),
+                p_value(each.p),
+                points(each.margin),
             ]
         )
     return rows
 
 
 def _verdict(
-    name: str,
-    scores: Mapping[str, Means],
-    difference: Difference,
-    over_images: float,
-    over_seeds: float,
+    name: str, scores: Mapping[str, Means], of_set: SetStatistics, corrected: float, seeds: int
 ) -> Verdict:
-    """`over_images` and `over_seeds` are p-values after Holm's correction."""
-    change = difference.difference
-    before, after = (scores[score][FPR95.name] for score in ("joint_energy", "snojoe"))
-    moved = f"{'fell' if change < 0 else 'rose'} from {before:.2f}% to" if change else "stayed at"
-    seeds, proven = _seeds(difference, over_seeds)
-    seen = over_images < LEVEL
+    """`corrected` is the p-value of AUROC after Holm's correction."""
+    auroc = of_set.snojoe_minus_joint_energy[AUROC.name]
+    fpr95 = of_set.snojoe_minus_joint_energy[FPR95.name]
+    before, after = (scores[score][AUROC.name] for score in ("joint_energy", "snojoe"))
+    change = auroc.difference
+    moved = f"{'rose' if change > 0 else 'fell'} from {before:.2f}% to" if change else "stayed at"
     outcome: Outcome = "not settled"
-    if seen and proven and change:
-        outcome = "helped" if change < 0 else "hurt"
-    sentence = (
-        f"with SN, FPR95 {moved} {after:.2f}% ({change:+.2f} points, "
-        f"95% interval over images {interval(difference.interval)}). Over the images this is "
-        f"{'more than' if seen else 'not separable from'} chance "
-        f"({_corrected(difference.p_over_images, over_images)}); {seeds}."
+    if seeds > 1 and corrected < LEVEL and change:
+        outcome = "helped" if change > 0 else "hurt"
+    return Verdict(
+        name,
+        outcome,
+        f"with SN, AUROC {moved} {after:.2f}% ({change:+.2f} points, 95% interval for "
+        f"{_claim(seeds)} {interval(auroc.interval)}; {_corrected(auroc.p, corrected)}). "
+        f"{_known(auroc, outcome, seeds)}FPR95: {fpr95.difference:+.2f} points "
+        f"{interval(fpr95.interval)}; {_papers_effects(of_set)}.",
     )
-    return Verdict(name, outcome, sentence)
 
 
-def _seeds(difference: Difference, corrected: float) -> tuple[str, bool]:
-    """What the t-test over seeds says, and whether it proves an effect."""
-    n = difference.seeds
-    if n == 1:
-        return "one seed says nothing of another training", False
-    over = f"over n = {n} seeds"
-    if difference.p_over_seeds is None:
-        return f"{over} there is no variance to test against", False
-    stands = corrected < LEVEL
-    said = "it stands" if stands else "it is not separable from the spread of training"
-    note = _corrected(difference.p_over_seeds, corrected)
-    if n < FEWEST_SEEDS:
-        return f"{over} {said} ({note}, and fewer than {FEWEST_SEEDS} are weak evidence)", False
-    return f"{over} {said} ({note})", stands
+def _known(auroc: Difference, outcome: Outcome, seeds: int) -> str:
+    """What "not settled" rules out."""
+    if outcome != "not settled":
+        return ""
+    low, high = auroc.interval
+    if low is None or high is None or auroc.margin is None:
+        return "There is no variance to test against. "
+    one = "One training says nothing of another. " if seeds == 1 else ""
+    return (
+        f"{one}Excluded: a gain of more than {max(high, 0):.2f} points and a loss of more than "
+        f"{max(-low, 0):.2f}; equality is shown within {auroc.margin:.2f}. "
+    )
 
 
-def _corrected(p: float, corrected: float) -> str:
+def _papers_effects(of_set: SetStatistics) -> str:
+    """``of the paper's effects -3.5 points are possible, a cut by 54% is excluded``."""
+    excluded = of_set.papers_effects_excluded
+    parts = [
+        f"{said}: {listed(named)}"
+        for said, whether in (("excluded", True), ("possible", False))
+        if (named := [name for name, out in excluded.items() if out == whether])
+    ]
+    return f"the paper's effects {'; '.join(parts)}"
+
+
+def _corrected(p: float | None, corrected: float) -> str:
     """``p = 0.042, corrected 0.085``."""
     both = p_value(p), p_value(corrected)
-    return both[0] if both[0] == both[1] else f"{both[0]}, corrected {both[1].removeprefix('p = ')}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    if both[0] == both[1]:
+        return both[0] if p is not None else "no test"
+    return f"{both[0]}, corrected {both[1].removeprefix('p = ')}"

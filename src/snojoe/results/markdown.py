@@ -8,7 +8,7 @@ from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import DETECTORS
 from snojoe.inference.tuned import Tuning
 from snojoe.measures.ood_metrics import OOD_METRICS
-from snojoe.results.formatting import interval, markdown_table, p_value, relative_cut
+from snojoe.results.formatting import interval, markdown_table, p_value, points, relative_cut
 from snojoe.results.statistics_json import SetStatistics, Statistics
 from snojoe.results.tables import Cell, FullSetTable, SetTable
 
@@ -16,7 +16,7 @@ _HEADINGS = [metric.heading for metric in OOD_METRICS]
 
 
 def table2_markdown(
-    tables: Sequence[SetTable], statistics: Statistics, paper_cuts: Mapping[str, float], seeds: int
+    tables: Sequence[SetTable], statistics: Statistics, paper_cuts: Mapping[str, float]
 ) -> str:
     """Table 2, and below each OOD set's rows the difference SNoJoE - JointEnergy.
 
@@ -27,15 +27,14 @@ def table2_markdown(
     statistics : Statistics
     paper_cuts : mapping
         OOD set -> the paper's own relative cut of FPR95, in percent.
-    seeds : int
-        Their number.
     """
     parts = []
     for table in tables:
-        images = f"{statistics.images['id']:,} + {statistics.images[table.ood_set]:,} images"
         of_set = statistics.ood_sets[table.ood_set]
-        parts.append(_set_table("score", table, seeds))
-        parts.append(_difference(of_set, images, paper_cuts.get(table.ood_set)))
+        images = [statistics.images[name] for name in ("id", table.ood_set)]
+        parts.append(_set_table("score", table, statistics.seeds))
+        parts.append(_difference(of_set, statistics.seeds, images))
+        parts.append(_cuts(of_set, paper_cuts.get(table.ood_set)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,10 +95,7 @@ def _set_table(heading: str, table: SetTable, seeds: int) -> str:
         cells = [*row.cells, *([row.val_map] if row.val_map else [])]
         beside = [_published(cell) for cell in row.cells] if table.published else []
         rows.append([row.title, *map(_cell, cells), *beside])
-    note = (
-        f"{_spread(seeds)}, [95% interval over images]; bold: the best, and what is not "
-        "separable from it"
-    )
+    note = f"{_spread(seeds)}, [95% interval]; bold: the best, and what is not shown to be worse"
     return f"**{table.ood_set}** (percent; {note})\n\n{markdown_table(header, rows)}"
 
 
@@ -116,24 +112,31 @@ def _spread(seeds: int) -> str:
     return f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
 
 
-def _difference(of_set: SetStatistics, images: str, paper_cut: float | None) -> str:
-    """SNoJoE - JointEnergy: a column for each metric, and the relative cut of FPR95."""
+def _difference(of_set: SetStatistics, seeds: int, images: Sequence[int]) -> str:
+    """SNoJoE - JointEnergy: a column for each metric."""
     each = [of_set.snojoe_minus_joint_energy[metric.name] for metric in OOD_METRICS]
-    over_seeds = [(p_value(d.p_over_seeds), d.stands_over_seeds) for d in each]
-    effects = ["" if d.effect_size is None else f"{d.effect_size:+.2f}" for d in each]
     rows = [
         ["difference", *(f"{d.difference:+.2f} {interval(d.interval)}" for d in each)],
-        [f"bootstrap, n = {images}", *(p_value(d.p_over_images) for d in each)],
-        [
-            f"paired t-test, n = {each[0].seeds} seeds",
-            *(f"**{p}**" if stands else p for p, stands in over_seeds),
-        ],
-        ["effect size d", *effects],
+        ["p", *(p_value(d.p) for d in each)],
+        ["equal within", *(points(d.margin) for d in each)],
     ]
+    claim = "new trainings and new images" if seeds > 1 else "this training and new images"
+    effective = of_set.effective_images
+    independent = ", ".join(
+        f"{count:,} {name} images"
+        + ("" if effective[key] is None else f" (as {effective[key]:,} independent ones)")
+        for key, name, count in zip(("id", "ood"), ("ID", "OOD"), images, strict=True)
+    )
+    table = markdown_table(["SNoJoE - JointEnergy", *_HEADINGS], rows)
+    return f"{table}\n\nFor {claim}: n = {seeds} seeds, {independent}."
+
+
+def _cuts(of_set: SetStatistics, paper_cut: float | None) -> str:
+    """The relative cut of FPR95, and which of the paper's effects are excluded."""
     reduction = of_set.relative_reduction_of_fpr95
     cut = relative_cut(reduction.reduction, reduction.interval)
     if paper_cut is not None:
         cut += f"; the paper's: {paper_cut:.0f}%"
-    notes = dict.fromkeys(d.note for d in each if d.note)
-    table = markdown_table(["SNoJoE - JointEnergy", *_HEADINGS], rows)
-    return "\n\n".join([table, f"Relative cut of FPR95: {cut}", *notes])
+    effects = of_set.papers_effects_excluded
+    said = [f"{name} {'excluded' if out else 'possible'}" for name, out in effects.items()]
+    return f"Relative cut of FPR95: {cut}\n\nThe paper's effects on FPR95: {', '.join(said)}"

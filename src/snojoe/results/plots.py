@@ -229,7 +229,7 @@ def plot_training(path: Path, history: pd.DataFrame) -> None:
 def plot_ablation(path: Path, table3: pd.DataFrame, intervals: pd.DataFrame) -> None:
     """FPR95, AUROC and AUPR of joint energy by depth of SN (Table 3).
 
-    Each seed is a dot; the bars are 95% intervals over images.
+    Each seed is a dot; the bars are 95% intervals for new trainings and new images.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def plot_ablation(path: Path, table3: pd.DataFrame, intervals: pd.DataFrame) -> 
     _check_frame("table3", table3, columns)
     seeds = table3["seed"].nunique()
     spread = f"mean of {seeds} seeds (dots: each)" if seeds > 1 else "one seed"
-    title = f"Joint energy by depth of SN, {spread}, 95% interval over images"
+    title = f"Joint energy by depth of SN, {spread}, 95% interval"
     with _figure(path, title, (10.2, 4.2)) as figure:
         panels = figure.subplots(1, len(OOD_METRICS))
         for axes, metric in zip(panels, OOD_METRICS, strict=True):

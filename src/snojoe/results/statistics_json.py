@@ -11,65 +11,58 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from snojoe.inference.tuned import Tuning
-from snojoe.measures.ood_metrics import FPR95, OOD_METRICS
-from snojoe.measures.statistics import (
-    FEWEST_SEEDS,
-    Bootstrap,
-    PairedTTest,
-    bold_rows,
-    paired_t_test,
-)
-from snojoe.results.grids import Bootstraps, named_scores
+from snojoe.measures.comparisons import bold_rows
+from snojoe.measures.estimates import Estimate
+from snojoe.measures.ood_metrics import AUROC, FPR95, OOD_METRICS
+from snojoe.results.grids import Estimates
+from snojoe.results.paper import EFFECTS
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import write_json
 
 LEVEL = 0.05
 
-Interval = tuple[float, float]
+Interval = tuple[float | None, float | None]
+"""95%, percent; None where nothing is known."""
 
 
 class Difference(BaseModel):
-    """SNoJoE - JointEnergy in one metric, in points.
+    """SNoJoE - JointEnergy in one metric, in points, for new trainings and new images.
+
+    With one seed: for new images alone, of this training.
 
     Attributes
     ----------
     difference : float
     interval : (float, float)
-        95%, over images.
-    p_over_images : float
-        By paired bootstrap.
-    p_over_seeds, effect_size : float or None
-        By paired t-test; None where there is no variance to test against.
-    seeds : int
-        Number of pairs.
-    note : str
-        What a reader must know beside `p_over_seeds`; may be empty.
+        95%.
+    p : float or None
+        Of no difference; None where there is no variance to test against.
+    margin : float or None
+        The two are shown to be equal within this many points, at 5%.
     """
 
     difference: float
     interval: Interval
-    p_over_images: float
-    p_over_seeds: float | None
-    effect_size: float | None
-    seeds: int
-    note: str
+    p: float | None
+    margin: float | None
 
-    @property
-    def stands_over_seeds(self) -> bool:
-        """Whether `p_over_seeds` is small and stands on enough seeds to be set in bold."""
-        p = self.p_over_seeds
-        return self.seeds >= FEWEST_SEEDS and p is not None and p < LEVEL
+    def excludes(self, points: float) -> bool:
+        """Whether a difference lies outside the interval."""
+        return _outside(points, self.interval)
 
 
 class Reduction(BaseModel):
     """1 - SNoJoE / JointEnergy, in percent; None where JointEnergy's is 0."""
 
     reduction: float | None
-    interval: tuple[float | None, float | None]
+    interval: Interval
+
+    def excludes(self, cut: float) -> bool:
+        """Whether a relative cut lies outside the interval."""
+        return _outside(cut, self.interval)
 
 
 class SetStatistics(BaseModel):
@@ -78,17 +71,25 @@ class SetStatistics(BaseModel):
     Attributes
     ----------
     interval : dict of row to dict of metric to (float, float)
-        95%, over images; rows by their names in Table 2.
+        95%, for new trainings and new images; rows by their names in Table 2.
     bold : dict of metric to list of rows
-        The best, and what is not separable from it.
+        The best, and what is not shown to be worse.
     snojoe_minus_joint_energy : dict of metric to Difference
     relative_reduction_of_fpr95 : Reduction
+    effective_images : dict of str to int or None
+        How many independent images of "id" and "ood" would say as much of the difference of AUROC;
+        None where the difference is 0 for every image.
+    papers_effects_excluded : dict of str to bool
+        Of each effect of the paper on FPR95, "-3.47 points" or "cut by 11%", whether it lies
+        outside the interval.
     """
 
     interval: dict[str, dict[str, Interval]]
     bold: dict[str, list[str]]
     snojoe_minus_joint_energy: dict[str, Difference]
     relative_reduction_of_fpr95: Reduction
+    effective_images: dict[str, int | None]
+    papers_effects_excluded: dict[str, bool]
 
 
 class Statistics(BaseModel):
@@ -96,7 +97,8 @@ class Statistics(BaseModel):
 
     Attributes
     ----------
-    resamples : int
+    seeds : int
+        Number of trainings of each model.
     images : dict of str to int
         Numbers of images of "id" and of each OOD set.
     tuning : dict of model to dict of seed to Tuning
@@ -104,39 +106,30 @@ class Statistics(BaseModel):
     ood_sets : dict of str to SetStatistics
     """
 
-    resamples: int
+    seeds: int
     images: dict[str, int]
     tuning: dict[str, dict[str, Tuning]]
     ood_sets: dict[str, SetStatistics]
 
 
 def statistics_of(
-    table2: pd.DataFrame,
-    bootstraps: Bootstraps,
-    images: Mapping[str, int],
-    tuning: Mapping[str, Mapping[str, Tuning]],
+    estimates: Estimates, images: Mapping[str, int], tuning: Mapping[str, Mapping[str, Tuning]]
 ) -> Statistics:
-    """What the images and the seeds say of Table 2.
+    """What trainings and images say of Table 2.
 
     Parameters
     ----------
-    table2 : DataFrame
-        ``score_grid(...).metrics()``.
-    bootstraps : mapping
+    estimates : mapping
         Of the rows that `grids.paper_rows` names.
     images, tuning : mapping
         As in `Statistics`.
     """
-    table = named_scores(table2)
-    first = next(iter(bootstraps.values()))["snojoe"][FPR95.name]
+    first = next(iter(estimates.values()))["snojoe"][FPR95.name]
     return Statistics(
-        resamples=first.replicates.size,
+        seeds=first.seeds,
         images=dict(images),
         tuning={model: dict(by_seed) for model, by_seed in tuning.items()},
-        ood_sets={
-            ood_set: _set_statistics(table[table.ood_set == ood_set], rows)
-            for ood_set, rows in bootstraps.items()
-        },
+        ood_sets={ood_set: _set_statistics(rows) for ood_set, rows in estimates.items()},
     )
 
 
@@ -158,7 +151,7 @@ def read_statistics(path: Path) -> Statistics:
         raise SnojoeError(f"{path}: not readable ({error})") from None
 
 
-def bold_by_metric(rows: Mapping[Any, Mapping[str, Bootstrap]]) -> dict[str, set[Any]]:
+def bold_by_metric(rows: Mapping[Any, Mapping[str, Estimate]]) -> dict[str, set[Any]]:
     """Of each metric the rows of one OOD set's table to set in bold."""
     return {
         metric.name: bold_rows({row: of[metric.name] for row, of in rows.items()}, metric)
@@ -166,48 +159,53 @@ def bold_by_metric(rows: Mapping[Any, Mapping[str, Bootstrap]]) -> dict[str, set
     }
 
 
-def interval_in_percent(bootstrap: Bootstrap) -> Interval:
-    """95%, over images, to two decimals."""
-    low, high = bootstrap.interval()
-    return round(100 * low, 2), round(100 * high, 2)
+def interval_in_percent(estimate: Estimate) -> Interval:
+    """95%, to two decimals."""
+    low, high = estimate.interval()
+    return _number(100 * low, 2), _number(100 * high, 2)
 
 
-def _set_statistics(
-    table: pd.DataFrame, rows: Mapping[str, Mapping[str, Bootstrap]]
-) -> SetStatistics:
-    snojoe, joint_energy = (table[table.score == score] for score in ("snojoe", "joint_energy"))
+def _set_statistics(rows: Mapping[str, Mapping[str, Estimate]]) -> SetStatistics:
     names = [metric.name for metric in OOD_METRICS]
-    reduction = rows["snojoe"][FPR95.name].relative_reduction(rows["joint_energy"][FPR95.name])
-    low, high = reduction.interval()
+    snojoe, joint_energy = rows["snojoe"], rows["joint_energy"]
+    differences = {name: snojoe[name] - joint_energy[name] for name in names}
+    of_metric = {name: _difference(each) for name, each in differences.items()}
+    reduction = snojoe[FPR95.name].relative_reduction(joint_energy[FPR95.name])
+    cut = Reduction(
+        reduction=_number(100 * reduction.value, 2), interval=interval_in_percent(reduction)
+    )
+    excluded = {
+        f"{each.points:.2f} points": of_metric[FPR95.name].excludes(each.points) for each in EFFECTS
+    }
+    excluded |= {f"cut by {each.cut:.0f}%": cut.excludes(each.cut) for each in EFFECTS}
+    effective = differences[AUROC.name].effective_images
     return SetStatistics(
         interval={
             row: {name: interval_in_percent(of[name]) for name in names} for row, of in rows.items()
         },
         bold={name: sorted(bold) for name, bold in bold_by_metric(rows).items()},
-        snojoe_minus_joint_energy={
-            name: _difference(
-                rows["snojoe"][name] - rows["joint_energy"][name],
-                paired_t_test(snojoe[name], joint_energy[name]),
-            )
-            for name in names
+        snojoe_minus_joint_energy=of_metric,
+        relative_reduction_of_fpr95=cut,
+        effective_images={
+            name: None if isnan(number) else round(number)
+            for name, number in zip(("id", "ood"), effective, strict=True)
         },
-        relative_reduction_of_fpr95=Reduction(
-            reduction=_number(100 * reduction.estimate, 2),
-            interval=(_number(100 * low, 2), _number(100 * high, 2)),
-        ),
+        papers_effects_excluded=excluded,
     )
 
 
-def _difference(over_images: Bootstrap, over_seeds: PairedTTest) -> Difference:
+def _difference(estimate: Estimate) -> Difference:
     return Difference(
-        difference=round(100 * over_images.estimate, 2),
-        interval=interval_in_percent(over_images),
-        p_over_images=round(over_images.p_value(), 7),
-        p_over_seeds=_number(over_seeds.p_value, 5),
-        effect_size=_number(over_seeds.effect_size, 5),
-        seeds=over_seeds.n,
-        note=over_seeds.note,
+        difference=round(100 * estimate.value, 2),
+        interval=interval_in_percent(estimate),
+        p=_number(estimate.p_value(), 5),
+        margin=_number(100 * estimate.margin(LEVEL), 2),
     )
+
+
+def _outside(value: float, interval: Interval) -> bool:
+    low, high = interval
+    return low is not None and high is not None and not low <= value <= high
 
 
 def _number(value: float, digits: int) -> float | None:

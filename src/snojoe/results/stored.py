@@ -12,8 +12,10 @@ from snojoe.data.shards import Shards
 from snojoe.detectors.outputs import LinearHead, ModelOutputs, load_head, load_outputs
 from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuning, read_tuning
+from snojoe.measures.clusters import Clusters
 from snojoe.model.folder import check_model, read_config, read_history, read_sigmas
 from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,22 @@ class Experiment:
     def shards(self, name: str) -> Shards:
         """Images of a split or of an OOD set."""
         return Shards(self.folders.shards(name), whole=False)
+
+    def clusters(self) -> dict[str, Clusters]:
+        """Which images of "id" and of each OOD set belong together.
+
+        Raises
+        ------
+        SnojoeError
+            If an image has too many groups.
+        """
+        return {name: self._clusters(name, folder) for name, folder in self.test_sets.items()}
+
+    def _clusters(self, name: str, folder: str) -> Clusters:
+        try:
+            return Clusters.of(self.shards(folder).groups())
+        except ValueError as error:
+            raise SnojoeError(f"{name}: {error}") from None
 
     def outputs(
         self, sn_layers: int, seed: int, name: str, score: str | None = None

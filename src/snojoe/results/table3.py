@@ -12,7 +12,7 @@ from snojoe.measures.ood_metrics import FPR95, OOD_METRICS
 from snojoe.params import Params
 from snojoe.results.classifier import classifier_metrics
 from snojoe.results.formatting import mean_and_std
-from snojoe.results.grids import Bootstraps, DepthRow, Grid, depth_grid
+from snojoe.results.grids import DepthRow, Estimates, Grid, depth_grid
 from snojoe.results.markdown import id_test_note, table3_markdown
 from snojoe.results.paper import TABLE_3, published
 from snojoe.results.plots import plot_ablation
@@ -36,11 +36,11 @@ def write_table3(params: Params, folders: Folders) -> None:
     experiment.check_models(params.ablation.sn_layers)
     grid = depth_grid(experiment, params.ablation.sn_layers)
     table3 = long_table3(experiment, grid)
-    bootstraps = grid.bootstrap({row.sn_layers: row for row in grid.id}, params.score.resamples)
-    intervals = ablation_series(table3, bootstraps)
+    estimates = grid.estimates({row.sn_layers: row for row in grid.id}, experiment.clusters())
+    intervals = ablation_series(table3, estimates)
     sets = read_prepared_sets(folders.prepared)
     paper = published(TABLE_3, sets, read_classes(folders.prepared))
-    bold = {ood_set: bold_by_metric(rows) for ood_set, rows in bootstraps.items()}
+    bold = {ood_set: bold_by_metric(rows) for ood_set, rows in estimates.items()}
     tables = table3_sets(table3, intervals, paper, bold)
 
     write_text(folders.metrics / "table3.csv", table3.round(6).to_csv(index=False))
@@ -71,7 +71,7 @@ def ablation_means(table3: pd.DataFrame) -> dict[str, dict[str, Means]]:
     return means
 
 
-def ablation_series(table3: pd.DataFrame, bootstraps: Bootstraps) -> pd.DataFrame:
+def ablation_series(table3: pd.DataFrame, estimates: Estimates) -> pd.DataFrame:
     """Content of ``plots/ablation.csv``: means over seeds and 95% intervals, percent.
 
     Columns ``ood_set``, ``sn_layers`` and, of each metric, ``fpr95``, ``fpr95_low``,
@@ -81,7 +81,7 @@ def ablation_series(table3: pd.DataFrame, bootstraps: Bootstraps) -> pd.DataFram
     means = table3.groupby(["ood_set", "sn_layers"], as_index=False)[names].mean()
     for name in names:
         intervals = [
-            interval_in_percent(bootstraps[ood_set][depth][name])
+            interval_in_percent(estimates[ood_set][depth][name])
             for ood_set, depth in zip(means.ood_set, means.sn_layers, strict=True)
         ]
         means[f"{name}_low"], means[f"{name}_high"] = zip(*intervals, strict=True)

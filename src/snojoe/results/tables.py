@@ -26,9 +26,9 @@ class Cell(NamedTuple):
     mean, std : float
         Over seeds; `std` is NaN for one seed.
     interval : (float, float), optional
-        95%, over images.
+        95%, for new trainings and new images; see `statistics_json`.
     bold : bool
-        Whether it is the column's best, or not separable from it.
+        Whether it is the column's best, or not shown to be worse.
     published : float, optional
         The paper's own figure, where the data are the paper's.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from committed import committed
 from conftest import model_config
-from example_tables import classifiers, resamples, statistics, table2, table3
+from example_tables import classifiers, estimates_of, statistics, table2, table3
 from PIL import Image
 
 from snojoe.data.shards import ShardRow, write_shards
@@ -64,7 +64,7 @@ def make_experiment(tmp_path):
     table.to_csv(metrics / "table2.csv", index=False)
     depths = pd.concat(table3().assign(ood_set=name) for name in SETS)
     depths.to_csv(metrics / "table3.csv", index=False)
-    series = ablation_series(depths, resamples(depths, "sn_layers"))
+    series = ablation_series(depths, estimates_of(depths, "sn_layers", 5.0))
     series.to_csv(plots / "ablation.csv", index=False)
     models = ("control", "sn")
     ratios = {"lower": 0.1, "upper": 0.4, "spread": 4.0, "spearman": 0.5}
