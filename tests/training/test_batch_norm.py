@@ -77,6 +77,66 @@ def test_recalibration_restores_what_spectral_normalisation_moved():
     assert (moved - before).norm() > 0.1 * before.norm()
 
 
+DOUBLES = [batch.double() for batch in BATCHES]
+
+
+def start(sn_layers):
+    """A network in float64 with hardly any eps, a BatchNorm behind each convolution, and its SN."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(6, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(4, 5),
+    ).double()
+    for module in batch_norms(model):
+        module.eps = 1e-14
+    normaliser = apply_spectral_norm(model, sn_layers)
+    recalibrate_batch_norm(model, DOUBLES)
+    return model, normaliser
+
+
+def train(model, normaliser, steps):
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for step in range(steps):
+        optimizer.zero_grad()
+        model(DOUBLES[step % len(DOUBLES)]).square().mean().backward()
+        optimizer.step()
+        normaliser.power_iteration()
+
+
+@torch.no_grad()
+def difference(model, control):
+    """Of the outputs, as a share of the control's."""
+    expected = control(DOUBLES[0])
+    return ((model(DOUBLES[0]) - expected).norm() / expected.norm()).item()
+
+
+def test_moving_averages_lag_behind_one_function_and_measured_anew_they_do_not():
+    """Hard normalisation trains the control's function; what is stored is of past W / sigma."""
+    (model, _), (control, _) = pair = start(2), start(0)
+    for each in pair:
+        train(*each, steps=10)
+    assert difference(model, control) < 1e-10  # 6e-13
+    assert difference(model.eval(), control.eval()) > 0.1  # 0.32
+    for each in (model, control):
+        recalibrate_batch_norm(each, DOUBLES)
+    assert difference(model, control) < 1e-10  # 6e-13
+
+
+def test_hard_normalisation_acts_once_statistics_are_frozen():
+    """An affine map does not divide sigma out, even where it starts from the right statistics."""
+    (model, _), (control, _) = pair = start(2), start(0)
+    for each, normaliser in pair:
+        train(each, normaliser, steps=5)
+        recalibrate_batch_norm(each, DOUBLES)
+        freeze_batch_norm(each)
+    assert difference(model, control) < 1e-10
+    for each in pair:
+        train(*each, steps=5)
+    assert difference(model, control) > 0.1  # 0.37
+
+
 def test_a_bounded_scale_starts_from_the_variance_of_before():
     model = nn.Sequential(nn.BatchNorm1d(1), nn.BatchNorm1d(1))
     apply_spectral_batch_norm(model, 2, coefficient=0.1)

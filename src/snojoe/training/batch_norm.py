@@ -1,7 +1,10 @@
 """The stored statistics of BatchNorm: frozen, or measured anew.
 
-In front of a BatchNorm in train mode hard spectral normalisation changes nothing: the statistics of
-the batch divide sigma out again. How BatchNorm is treated decides whether it can have an effect.
+In front of a BatchNorm in train mode hard spectral normalisation leaves outputs and gradients as
+they are, up to eps: the statistics of the batch divide sigma out again, so the same function is
+trained. The stored statistics are a moving average over past W / sigma, which lags differently than
+one over past W: in eval mode the functions differ, until the statistics are measured anew. Frozen,
+BatchNorm is an affine map, which divides nothing out.
 """
 
 from collections.abc import Iterable
