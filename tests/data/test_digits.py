@@ -155,8 +155,8 @@ def test_boxes_lie_inside_the_image(annotations):
 
 
 def test_no_handwriting_serves_two_splits():
-    glyphs = digits._load_glyphs()
-    splits = digits._split_glyphs({name: glyphs[name] for name in CLASSES}, seed=0)
+    glyphs = digits.load_glyphs()
+    splits = digits.split_glyphs({name: glyphs[name] for name in CLASSES}, seed=0)
     for name in CLASSES:
         used = [id(glyph) for split in splits.values() for glyph in split[name]]
         assert len(set(used)) == len(used) == len(glyphs[name])

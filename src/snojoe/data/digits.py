@@ -122,16 +122,18 @@ def write_digits(
             raise ValueError(f"{name} must be at least {least}, got {value}")
 
     folder.mkdir(parents=True, exist_ok=True)
-    glyphs = _load_glyphs()
-    splits = _split_glyphs({name: glyphs[name] for name in CLASSES}, seed)
+    glyphs = load_glyphs()
+    splits = split_glyphs({name: glyphs[name] for name in CLASSES}, seed)
 
     scenes: dict[str, list[Scene]] = {}
     for stream, (split, count) in enumerate(counts.items()):
-        drawn = _scenes(splits[split], count, size, (seed, stream))
+        drawn = draw_scenes(splits[split], count, size, (seed, stream))
         scenes[split] = list(progress(drawn, total=count, desc=f"digits {split}"))
     _write_tar(folder / "digits.tar", _voc_members(scenes))
 
-    novel = _scenes({name: glyphs[name] for name in NOVEL_CLASSES}, ood, size, (seed, len(counts)))
+    novel = draw_scenes(
+        {name: glyphs[name] for name in NOVEL_CLASSES}, ood, size, (seed, len(counts))
+    )
     numbered = {
         f"{scene.objects[0].name}/{i:06d}.jpg": scene
         for i, scene in enumerate(progress(novel, total=ood, desc="novel_digits"), start=1)
@@ -150,7 +152,7 @@ def write_digits(
     )
 
 
-def _load_glyphs() -> dict[str, list[Glyph]]:
+def load_glyphs() -> dict[str, list[Glyph]]:
     """Load the handwritten digits by class name: masks of 0, paper, to 255, ink."""
     from sklearn.datasets import load_digits
 
@@ -164,7 +166,7 @@ def _load_glyphs() -> dict[str, list[Glyph]]:
     }
 
 
-def _split_glyphs(glyphs: Glyphs, seed: int) -> dict[str, dict[str, list[Glyph]]]:
+def split_glyphs(glyphs: Glyphs, seed: int) -> dict[str, dict[str, list[Glyph]]]:
     """Share the digit images of every class out among the splits, without overlap."""
     rng = np.random.default_rng(seed)
     splits: dict[str, dict[str, list[Glyph]]] = {split: {} for split in _SHARES}
@@ -177,7 +179,7 @@ def _split_glyphs(glyphs: Glyphs, seed: int) -> dict[str, dict[str, list[Glyph]]
     return splits
 
 
-def _scenes(glyphs: Glyphs, count: int, size: int, seed: tuple[int, int]) -> Iterator[Scene]:
+def draw_scenes(glyphs: Glyphs, count: int, size: int, seed: tuple[int, int]) -> Iterator[Scene]:
     """Compose `count` scenes; their first classes go round, so that none stays without one."""
     rng = np.random.default_rng(seed)
     names = list(glyphs)

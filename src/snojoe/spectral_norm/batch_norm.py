@@ -1,8 +1,7 @@
 """BatchNorm whose scale is bounded: without it a network has no Lipschitz bound.
 
-In front of a BatchNorm in train mode hard spectral normalisation changes nothing: the statistics of
-the batch divide sigma out again. In eval mode BatchNorm is an affine map that can stretch as far
-as it likes.
+In train mode the statistics of the batch divide by whatever the weights in front of it multiply by,
+up to eps. In eval mode BatchNorm is an affine map that can stretch as far as it likes.
 """
 
 from torch import Tensor, nn
