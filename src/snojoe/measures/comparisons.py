@@ -69,13 +69,18 @@ def bold_rows(column: Mapping[Row, Estimate], metric: Metric, level: float = 0.0
 def _limit(joint: Covariances, weights: FloatArray, deviates: FloatArray, level: float) -> float:
     """Quantile of the largest of the pairs' deviates under their joint normal distribution.
 
-    It lies between the quantile of one comparison and Bonferroni's: simulated only where that
-    decides, from `DRAWS` draws of fixed seed.
+    The correlation is that over images, of which there are many. That over a few seeds would be of
+    low rank, and too small a limit follow: their part is taken as independent rows of one variance,
+    the usual assumption where all pairs are compared (Tukey). The limit lies between the quantile
+    of one comparison and Bonferroni's: simulated only where that decides, from `DRAWS` draws of
+    fixed seed.
     """
     one, all_pairs = -ndtri(level / 2), -ndtri(level / 2 / max(len(weights), 1))
     if not ((deviates > one) & (deviates <= all_pairs)).any():
         return all_pairs
-    eigenvalues, vectors = np.linalg.eigh(joint.total)
+    over_images = joint.of_images[0].clustered + joint.of_images[1].clustered
+    of_pair = np.einsum("pr,pr->p", weights @ joint.of_seeds, weights).mean()
+    eigenvalues, vectors = np.linalg.eigh(over_images + np.eye(len(over_images)) * of_pair / 2)
     root = weights @ (vectors * np.sqrt(np.maximum(eigenvalues, 0)))
     norms = np.linalg.norm(root, axis=1, keepdims=True)
     root = np.divide(root, norms, out=np.zeros_like(root), where=norms > 0)

@@ -103,7 +103,8 @@ class Estimate:
             number = spread / self.variance
         middle = (p + t**2 / (2 * number)) / (1 + t**2 / number)
         reach = t / (1 + t**2 / number) * (spread / number + (t / number) ** 2 / 4) ** 0.5
-        return max(0.0, middle - reach), min(1.0, middle + reach)
+        low, high = max(0.0, middle - reach), min(1.0, middle + reach)
+        return low if p > 0 else 0.0, high if p < 1 else 1.0
 
     def p_value(self) -> float:
         """Two-sided p-value of a difference, or a reduction, being 0; NaN without a variance."""

@@ -104,11 +104,6 @@ class Covariances:
     of_seeds: FloatArray
     of_images: tuple[ImageCovariance, ImageCovariance]
 
-    @property
-    def total(self) -> FloatArray:
-        """(r, r): the parts added, which need not be positive definite."""
-        return self.of_seeds + self.of_images[0].clustered + self.of_images[1].clustered
-
     def of(self, weights: FloatArray) -> Variances:
         """Variances of p linear combinations of the rows.
 
@@ -163,7 +158,8 @@ def covariances(
         Of the n and of the m images.
     """
     seeds = values.shape[1]
-    centred = values - values.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # the logarithm of a reduction to zero
+        centred = values - values.mean(axis=1, keepdims=True)
     of_seeds = centred @ centred.T / (max(seeds - 1, 1) * seeds)
     parts = (
         _over_images(id_influence, id_clusters),
