@@ -107,11 +107,11 @@ def main() -> None:
         independent.append(quantities(estimates(familiar, novel)))
         effective.append(clustered[-1]["AUROC", "difference"].effective_images)
 
-    together = [
+    familiar, novel = (
         {model: np.concatenate([each[model] for each in of], axis=1) for model in models}
-        for of in everything.values()
-    ]
-    truth = quantities(estimates(*together))
+        for of in (everything["id"], everything["ood"])
+    )
+    truth = quantities(estimates(familiar, novel))
     print(f"{draws} draws; coverage of 95% intervals, percent, and their mean width, points")
     for key, true in truth.items():
         cells = []
