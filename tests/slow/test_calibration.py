@@ -13,6 +13,7 @@ from snojoe.measures.comparisons import bold_rows, holm
 from snojoe.measures.estimates import Estimate, estimates
 from snojoe.measures.influence import influence
 from snojoe.measures.ood_metrics import AUROC, OOD_METRICS
+from snojoe.measures.variances import Variances
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +82,41 @@ def test_false_alarms_of_a_family_of_two_ood_sets(seeds, ratio):
     limit = upper(alarms, repetitions)
     print(f"\nfamily: {seeds} seeds, {ratio}: {100 * alarms / repetitions:.2f}% (<= {limit:.2f}%)")
     assert limit < 6
+
+
+def model_p_values(rng, repetitions, seeds, by_training, by_images, effect=0.0, df=400):
+    """p-values in the model itself: normal effects of trainings and images, known variances."""
+    means = effect + rng.standard_normal(repetitions) * (by_training / seeds + by_images) ** 0.5
+    of_seeds = by_training / seeds * rng.chisquare(seeds - 1, repetitions) / (seeds - 1)
+    of_images = by_images * rng.chisquare(df, repetitions) / df
+    total = of_seeds + of_images
+    share = of_seeds / total if seeds > 2 else np.ones(repetitions)
+    return Variances(total, share, seeds - 1, np.full(repetitions, df)).p_values(means)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10, 20, 60])
+def test_p_values_in_the_model(seeds):
+    repetitions, rng = 100_000, np.random.default_rng(seeds)
+    for ratio in (0.1, 1.0, 3.0, 10.0, 100.0):
+        p_values = model_p_values(rng, repetitions, seeds, ratio, 1.0)
+        shares = [100 * np.mean(p_values < level) for level in (0.05, 0.025, 0.05 / 28)]
+        print(f"\nmodel: {seeds} seeds, {ratio}: " + ", ".join(f"{x:.3f}%" for x in shares))
+        assert upper(np.sum(p_values < LEVEL), repetitions) < 6
+
+
+@pytest.mark.parametrize(
+    ("name", "by_training", "by_images", "effects"),
+    [("auroc", 2.3, 0.84, (1, 2, 3)), ("fpr95", 5.0, 4.73, (3, 6, 10))],
+)
+def test_power_in_the_model(name, by_training, by_images, effects):
+    """In points; by images: the standard error of equal rows with 400 images in each set."""
+    for seeds in (3, 5, 10, 20, 60):
+        rng, powers = np.random.default_rng(seeds), []
+        for effect in effects:
+            p_values = model_p_values(rng, 100_000, seeds, by_training**2, by_images**2, effect)
+            powers.append(100 * np.mean(p_values < LEVEL))
+        print(f"\npower, {name}, {seeds} seeds: " + ", ".join(f"{x:.0f}%" for x in powers))
+        assert powers == sorted(powers)
 
 
 @pytest.mark.parametrize("n", [600, 3000])
