@@ -230,7 +230,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
                     )
                 better = "left" if metric.better == "lower" else "right"
                 axes.set_title(f"{ood_set}: {metric.title}, better to the {better}", fontsize=10)
-                axes.set_xlabel("difference to the control, points; a dot is a draw of the data")
+                axes.set_xlabel("difference to the control, points; dots: draws")
                 axes.set_ylim(len(rows) - 0.5, -0.5)
                 titles = [each.title for each in rows] if column == 0 else []
                 axes.set_yticks(range(len(rows)), titles or [""] * len(rows), fontsize=8)
