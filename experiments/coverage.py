@@ -6,7 +6,7 @@ have not been trained on, which its scenes share as the default's do. Prints how
 interval of a draw holds the metric of all draws together, with clusters and as if scenes were
 independent.
 
-    python experiments/coverage.py --draws 400
+    python experiments/coverage.py --draws 120
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def quantities(of: Mapping[str, Mapping[str, Estimate]]) -> dict[tuple[str, str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=120)
     draws = parser.parse_args().draws
     params = load_params()
     torch.set_num_threads(1)
