@@ -131,6 +131,11 @@ def test_a_wrong_value_is_named_with_what_was_expected(tmp_path, name, value, me
         load(tmp_path, set_to(name, value))
 
 
+def test_a_section_that_is_gone_says_so(tmp_path):
+    with pytest.raises(SnojoeError, match="score is gone: nothing is resampled any more"):
+        load(tmp_path, set_to("score", {"resamples": 2000}))
+
+
 def test_a_missing_parameter_is_named(tmp_path):
     with pytest.raises(SnojoeError, match=r"params\.yaml: missing parameter train\.epochs"):
         load(tmp_path, lambda tree: tree["train"].pop("epochs"))

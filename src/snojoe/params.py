@@ -339,10 +339,16 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Of earlier versions.
+_GONE = {"score": "nothing is resampled any more; delete the section"}
+
+
 def _explain(problem: Any, tree: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
+        if where in _GONE:
+            return f"{where} is gone: {_GONE[where]}"
         known = _known_keys(problem["loc"][:-1])
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"

@@ -32,6 +32,7 @@ def test_images_have_the_groups_that_are_named(tmp_path):
         ("file,group\nb.jpg,1\n", "groups.csv: line 2: no such file 'b.jpg'"),
         ("file,group\na.jpg,1\na.jpg,2\n", "line 3: 'a.jpg' is in line 2 already"),
         ("file,group\na.jpg,1;;2\n", "line 2: expected groups joined by ; or |; got '1;;2'"),
+        ("file,group\na.jpg,1;2;3;4;5;6;7;8;9\n", "line 2: expected at most 8 groups of one image"),
         ("file,group\na.jpg\n", "line 2: expected as many fields as in the first line"),
     ],
 )

@@ -115,12 +115,12 @@ def test_the_difference_stands_below_with_its_test_and_its_n():
     assert "-5.00 [-" in lines["difference"]
     assert "p = " in lines["p"] or "p < " in lines["p"]
     assert lines["equal within"].count(".") == 3
-    assert "For new trainings and new images: n = 3 seeds, 600 ID images (as" in text
+    assert "For new trainings and new images: 3 seeds, 600 ID images (as" in text
 
 
 def test_one_seed_speaks_of_this_training():
     text = markdown2(table2(("a",), seeds=(0,)))
-    assert "For this training and new images: n = 1 seeds" in text
+    assert "For this training and new images: 1 seed," in text
 
 
 def test_the_comparison_is_of_the_sn_model_with_the_control():

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from snojoe.data.archives import Archive
-from snojoe.data.tables import WRONG_FIELDS, check, joined, rows
+from snojoe.data.tables import WRONG_FIELDS, check, joined, rows, wrong_groups
 
 NAME = "groups.csv"
 COLUMN = "group"
@@ -53,13 +53,12 @@ class Groups:
                 yield f"line {line}: {WRONG_FIELDS}"
                 continue
             path = (PurePosixPath(name).parent / row["file"]).as_posix()
-            groups = joined(row[COLUMN])
             if path not in archive:
                 yield f"line {line}: no such file {row['file']!r}"
             elif path in lines:
                 yield f"line {line}: {row['file']!r} is in line {lines[path]} already"
-            elif "" in groups:
-                yield f"line {line}: expected groups joined by ; or |; got {row[COLUMN]!r}"
+            elif wrong := wrong_groups(row[COLUMN]):
+                yield f"line {line}: {wrong}"
             else:
-                self._of[id(archive), path] = tuple(groups)
+                self._of[id(archive), path] = tuple(joined(row[COLUMN]))
             lines.setdefault(path, line)

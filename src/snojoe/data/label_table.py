@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 
 from snojoe.data.archives import Archive, stem
 from snojoe.data.groups import COLUMN as GROUP
-from snojoe.data.tables import WRONG_FIELDS, check, joined, rows
+from snojoe.data.tables import WRONG_FIELDS, check, joined, rows, wrong_groups
 
 NAME = "labels.csv"
 COLUMNS = ("file", "labels", "split")
@@ -108,13 +108,13 @@ class LabelTable:
         elif not split or "/" in split:
             yield f"expected the name of a split, without a slash; got {split!r}"
         else:
-            names, groups = joined(labels), joined(row[GROUP])
-            if "" in groups:
-                yield f"expected groups joined by ; or |; got {row[GROUP]!r}"
+            names = joined(labels)
+            if wrong := wrong_groups(row[GROUP]):
+                yield wrong
             if "" in names or any("," in name for name in names):
                 yield f"expected labels joined by ; or |; got {labels!r}"
             self.lists.setdefault(f"{self.set}/{split}", []).append(image_id)
             self._labels[image_id] = set(names) or None
             self._images[image_id] = path
             self._lines[image_id] = line
-            self._groups[image_id] = tuple(groups)
+            self._groups[image_id] = tuple(joined(row[GROUP]))

@@ -10,6 +10,7 @@ from typing import Any
 
 from snojoe.data.archives import Archive
 from snojoe.support.errors import SnojoeError
+from snojoe.support.limits import MOST_GROUPS
 
 _SHOWN_PROBLEMS = 5
 
@@ -54,6 +55,16 @@ WRONG_FIELDS = "expected as many fields as in the first line (a comma in a field
 def joined(cell: str) -> list[str]:
     """The names in a cell, joined by ``;`` or ``|``."""
     return [name.strip() for name in re.split("[;|]", cell)] if cell else []
+
+
+def wrong_groups(cell: str) -> str:
+    """What is wrong with a cell of groups; nothing is empty."""
+    groups = joined(cell)
+    if "" in groups:
+        return f"expected groups joined by ; or |; got {cell!r}"
+    if len(set(groups)) > MOST_GROUPS:
+        return f"expected at most {MOST_GROUPS} groups of one image; got {len(set(groups))}"
+    return ""
 
 
 def check(archive: Archive, name: str, problems: Sequence[str]) -> None:

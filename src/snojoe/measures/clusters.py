@@ -17,9 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from snojoe.measures.metrics import FloatArray
-
-MOST_GROUPS = 8
-"""An image of k groups is in 2^k - 1 sets of images."""
+from snojoe.support.limits import MOST_GROUPS
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,11 @@ def points(margin: float | None) -> str:
     return "–" if margin is None else f"{margin:.2f}"
 
 
+def claim(seeds: int) -> str:
+    """What intervals and p-values of so many seeds are about."""
+    return "new trainings and new images" if seeds > 1 else "this training and new images"
+
+
 def listed(names: Sequence[str]) -> str:
     """``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -9,7 +9,7 @@ import numpy as np
 
 from snojoe.measures.comparisons import holm
 from snojoe.measures.ood_metrics import AUROC, FPR95, OOD_METRICS
-from snojoe.results.formatting import interval, listed, markdown_table, p_value, points
+from snojoe.results.formatting import claim, interval, listed, markdown_table, p_value, points
 from snojoe.results.scores_json import Means, Scores
 from snojoe.results.statistics_json import LEVEL, Difference, SetStatistics, Statistics
 from snojoe.results.tables import SetTable
@@ -82,14 +82,10 @@ def headline_markdown(
             f"**{overall(found)}**",
             "\n".join(f"* {verdict.ood_set}: {verdict.sentence}" for verdict in found),
             markdown_table(header, rows),
-            f"{spread}; [95% interval], p and margin of equivalence (5%) for {_claim(seeds)}; "
+            f"{spread}; [95% interval], p and margin of equivalence (5%) for {claim(seeds)}; "
             "images that belong together count together.\n",
         ]
     )
-
-
-def _claim(seeds: int) -> str:
-    return "new trainings and new images" if seeds > 1 else "this training and new images"
 
 
 def _rows(table: SetTable, statistics: Statistics) -> list[list[str]]:
@@ -129,7 +125,7 @@ def _verdict(
         name,
         outcome,
         f"with SN, AUROC {moved} {after:.2f}% ({change:+.2f} points, 95% interval for "
-        f"{_claim(seeds)} {interval(auroc.interval)}; {_corrected(auroc.p, corrected)}). "
+        f"{claim(seeds)} {interval(auroc.interval)}; {_corrected(auroc.p, corrected)}). "
         f"{_known(auroc, outcome, seeds)}FPR95: {fpr95.difference:+.2f} points "
         f"{interval(fpr95.interval)}; {_papers_effects(of_set)}.",
     )

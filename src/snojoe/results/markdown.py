@@ -8,7 +8,7 @@ from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import DETECTORS
 from snojoe.inference.tuned import Tuning
 from snojoe.measures.ood_metrics import OOD_METRICS
-from snojoe.results.formatting import interval, markdown_table, p_value, points, relative_cut
+from snojoe.results.formatting import claim, interval, markdown_table, p_value, points, relative_cut
 from snojoe.results.statistics_json import SetStatistics, Statistics
 from snojoe.results.tables import Cell, FullSetTable, SetTable
 
@@ -120,7 +120,6 @@ def _difference(of_set: SetStatistics, seeds: int, images: Sequence[int]) -> str
         ["p", *(p_value(d.p) for d in each)],
         ["equal within", *(points(d.margin) for d in each)],
     ]
-    claim = "new trainings and new images" if seeds > 1 else "this training and new images"
     effective = of_set.effective_images
     independent = ", ".join(
         f"{count:,} {name} images"
@@ -128,7 +127,7 @@ def _difference(of_set: SetStatistics, seeds: int, images: Sequence[int]) -> str
         for key, name, count in zip(("id", "ood"), ("ID", "OOD"), images, strict=True)
     )
     table = markdown_table(["SNoJoE - JointEnergy", *_HEADINGS], rows)
-    return f"{table}\n\nFor {claim}: n = {seeds} seeds, {independent}."
+    return f"{table}\n\nFor {claim(seeds)}: {seeds} seed{'s' * (seeds > 1)}, {independent}."
 
 
 def _cuts(of_set: SetStatistics, paper_cut: float | None) -> str:

@@ -17,7 +17,7 @@ from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import AUPR, AUROC, FPR95, OOD_METRICS, Metric
 from snojoe.model.architectures import layer_names
 from snojoe.params import Params
-from snojoe.results.formatting import interval, p_value, points, relative_cut
+from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
 from snojoe.results.markdown import id_test_note
 from snojoe.results.paper import TABLE_2, TABLE_3, paper_cut, published
@@ -121,6 +121,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["claim"] = claim
     environment.filters["interval"] = interval
     environment.filters["p_value"] = p_value
     environment.filters["points"] = points
