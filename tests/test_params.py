@@ -7,6 +7,7 @@ import yaml
 from committed import committed
 from dvc.utils.hydra import apply_overrides
 
+from snojoe.model.architectures import LEAST_SIZE
 from snojoe.params import Params, load_params
 from snojoe.support.errors import SnojoeError
 
@@ -142,6 +143,16 @@ def test_dvc_changes_a_setting_and_nothing_else(tmp_path, name, setting, lines):
 def test_a_wrong_value_is_named_with_what_was_expected(tmp_path, name, value, message):
     with pytest.raises(SnojoeError, match=message):
         load(tmp_path, set_to(name, value))
+
+
+@pytest.mark.parametrize("arch", LEAST_SIZE)
+def test_the_least_image_of_a_trunk_is_known(tmp_path, arch):
+    def change(tree, size=LEAST_SIZE[arch]):
+        tree["model"]["arch"], tree["data"]["image_size"] = arch, size
+
+    assert load(tmp_path, change).data.image_size == LEAST_SIZE[arch]
+    with pytest.raises(SnojoeError, match=r"data\.image_size: .* (least|equal to) \d+"):
+        load(tmp_path, lambda tree: change(tree, LEAST_SIZE[arch] - 1))
 
 
 def test_a_missing_parameter_is_named(tmp_path):

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.model.architectures import LEAST_SIZE, TRUNKS, layer_names
 from snojoe.support.errors import SnojoeError
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -158,7 +158,7 @@ class Data(_Section):
     id: list[ArchiveSource] = Field(min_length=1)
     ood: dict[SetName, ArchiveSource] = Field(min_length=1)
     splits: Splits
-    image_size: Annotated[int, Field(ge=16, le=2048)]
+    image_size: Annotated[int, Field(ge=min(LEAST_SIZE.values()), le=2048)]
     difficult: bool
     unannotated: Unannotated = "unknown"
     label_meanings: dict[str, Meaning] = {}
@@ -338,6 +338,16 @@ class Params(_Section):
                 raise ValueError(
                     f"sn_layers: expected 0 to {len(names)} for {self.model.arch}; got {depth}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _trunk_takes_the_images(self) -> Self:
+        least = LEAST_SIZE[self.model.arch]
+        if self.data.image_size < least:
+            raise ValueError(
+                f"data.image_size: expected at least {least} for {self.model.arch}; "
+                f"got {self.data.image_size}"
+            )
         return self
 
     @property
