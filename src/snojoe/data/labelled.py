@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -313,12 +313,3 @@ def _example(image: Found, classes: Sequence[str]) -> Example:
     if image.labels is not None:
         labels = np.array([name in image.labels for name in classes], dtype=np.uint8)
     return Example(image.id, image.archive, image.name, labels, image.groups)
-
-
-def alike(classes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Classes that may be one: ``Dog`` and ``dog``, ``traffic_light`` and ``traffic light``."""
-    seen: dict[str, str] = {}
-    for name in classes:
-        plain = re.sub(r"[\s_-]+", " ", name).casefold().strip()
-        if (other := seen.setdefault(plain, name)) != name:
-            yield other, name
