@@ -180,6 +180,19 @@ def test_classes_of_cvat_are_not_its_background(tmp_path):
     assert "disagree" not in "".join(splits.notes)
 
 
+def test_folders_of_voc_in_other_capitals(tmp_path):
+    files = {name.replace("JPEGImages", "jpegimages"): content for name, content in cvat().items()}
+    images = reading(tmp_path, {name.replace("Main", "main"): files[name] for name in files})
+    assert read(images, "pets/default") == {"pets/a": "cat", "pets/day 1/b": ""}
+
+
+def test_a_zip_of_annotations_beside_the_images_is_read_in_place(tmp_path):
+    files = makesense()
+    packed = {name[12:]: files.pop(name) for name in list(files) if name.startswith("annotations")}
+    images = reading(tmp_path, files | {"labels_pets.zip": zipped(packed, zipfile.ZIP_DEFLATED)})
+    assert read(images) == {"pets/images/a.png": "cat", "pets/images/b.png": "cat dog"}
+
+
 @pytest.mark.parametrize(
     ("head", "encoding"),
     [
@@ -237,7 +250,7 @@ def test_of_two_images_neither_is_guessed(tmp_path):
 
 @pytest.mark.parametrize(
     "line", ["a (2)", "a (2).jpg", "a (2) 1", "a (2)  -1", "./a (2)", "JPEGImages/a (2).jpg",
-             "VOC2012\\JPEGImages\\a (2).jpg"],
+             "VOC2012\\JPEGImages\\a (2).jpg", "/home/me/JPEGImages/a (2).jpg"],
 )  # fmt: skip
 def test_names_in_lists_are_whole(tmp_path, line):
     images = reading(tmp_path, voc(lines=f"a\n{line}\n"))

@@ -13,13 +13,14 @@ Fields are separated by commas, semicolons or tabs; other columns are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from snojoe.data.archives import Archive, NameFinder
-from snojoe.data.found import Found, Noticed, quoted, split_folder
+from snojoe.data.found import Found, Noticed, split_folder
 from snojoe.data.groups import COLUMN as GROUP
-from snojoe.data.images import is_image
+from snojoe.data.images import SUFFIXES, is_image
 from snojoe.data.tables import WRONG_FIELDS, check, joined, read_table
 from snojoe.support.errors import SnojoeError
 
@@ -31,11 +32,12 @@ _FILE = (
     *("file", "filename", "file_name", "filepath", "file_path", "path"),
     *("image", "image_name", "image_path", "img", "image index"),
 )
-_LABELS = ("labels", "label", "classes", "class", "tags", "finding labels")
+_LABELS = ("labels", "label", "classes", "class", "tags", "choice", "finding labels")
 _SPLIT = ("split", "subset")
 _INDEX = ("", "unnamed: 0", "index", "id")  # pandas' own, and such
 
 _CLASS_MARKS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+_UNSURE = ("-1", "-1.0")  # CheXpert's: a class all the same, and refused with its line
 
 
 class LabelTable:
@@ -47,7 +49,7 @@ class LabelTable:
     name : str
         Of the table in the archive. Its folder names the set; at the top of the archive, the
         archive does. A folder called after a split (``valid/_classes.csv``) names the list.
-    certain : container of str
+    certain : collection of str
         Labels that are one class each, whatever they look like.
 
     Attributes
@@ -66,7 +68,7 @@ class LabelTable:
 
     title = "a table of labels"
 
-    def __init__(self, archive: Archive, name: str, certain: Container[str] = ()) -> None:
+    def __init__(self, archive: Archive, name: str, certain: Collection[str] = ()) -> None:
         self.archive, self.name = archive, name
         self.noticed = Noticed()
         folder = PurePosixPath(name).parent
@@ -120,9 +122,10 @@ class LabelTable:
         found = {}
         for i, column in enumerate(self._table.columns):
             cells = [cells[i].lower() for _, cells in self._table.rows if cells and cells[i]]
-            if column.casefold() in others or not cells:
+            if column.casefold() in others:
                 continue
-            if sum(cell in _CLASS_MARKS for cell in cells) > len(cells) / 2:
+            marks = sum(cell in _CLASS_MARKS or cell in _UNSURE for cell in cells)
+            if 2 * marks > len(cells):
                 if column in found:
                     raise SnojoeError(f"{self._table.where}: expected one column {column!r}")
                 found[column] = i
@@ -167,7 +170,9 @@ class LabelTable:
             yield f"no such file {file!r}"
             return
         split = split_folder(path) if split is None else split
-        if path in self._lines:
+        if not is_image(path):
+            yield f"expected an image, by its suffix one of {', '.join(SUFFIXES)}; got {file!r}"
+        elif path in self._lines:
             yield (
                 f"{file!r} is in line {self._lines[path]} already; expected one row per image, "
                 "its labels joined by ;"
@@ -220,7 +225,7 @@ class LabelTable:
             raise ValueError(f"expected labels joined by ; or |; got {cell!r}")
         return frozenset(names) or None
 
-    def _joined_by_blanks(self, certain: Container[str]) -> Iterator[str]:
+    def _joined_by_blanks(self, certain: Collection[str]) -> Iterator[str]:
         """``cat dog`` where there are a cat and a dog: one name, or two."""
         everything = [each for found in self._found.values() for each in found]
         known = frozenset[str]().union(*(each.labels or () for each in everything))
@@ -229,12 +234,14 @@ class LabelTable:
             for name in known
             if " " in name and name not in certain and known.issuperset(name.split())
         }
+        orders = Counter(frozenset(name.split()) for name in known - set(certain))
+        doubtful |= {name for name in known if orders[frozenset(name.split())] > 1}
         for each in everything if doubtful and not self._classes else ():
             for label in sorted((each.labels or frozenset()) & doubtful):
                 yield (
                     f"line {self._lines[each.name]}: expected labels joined by ; or |; got "
-                    f"{label!r}, and {quoted(label.split())} are labels, too. If it is a class of "
-                    f"its own, set data.label_meanings to {{{label}: class}}"
+                    f"{label!r}, and its words are labels, too, also alone or in another order. If "
+                    f"it is a class of its own, set data.label_meanings to {{{label}: class}}"
                 )
 
 

@@ -19,7 +19,8 @@ from snojoe.data.images import is_image
 from snojoe.support.errors import SnojoeError
 
 _PART = re.compile(
-    r"^(?:(?P<root>.*)/)?(?P<kind>JPEGImages|Annotations|ImageSets/Main)/(?P<name>.+)$"
+    r"^(?:(?P<root>.*)/)?(?P<kind>JPEGImages|Annotations|ImageSets/Main)/(?P<name>.+)$",
+    re.IGNORECASE,
 )
 _MARKED = re.compile(r"^(?P<name>.*?)\s+(?P<mark>-1|0|\+?1)$")
 
@@ -73,7 +74,7 @@ class VOCDevkit:
             for name in archive
             if (match := _PART.match(name))
         ]
-        listed = {_set_name(a, m) for a, _, m in parts if m["kind"] == "ImageSets/Main"}
+        listed = {_set_name(a, m) for a, _, m in parts if m["kind"].lower() == "imagesets/main"}
         for archive, name, match in parts:
             if (set_name := _set_name(archive, match)) in listed:
                 self._take(self._sets.setdefault(set_name, _Set()), archive, name, match)
@@ -98,10 +99,10 @@ class VOCDevkit:
         self._roots.add((id(archive), match["root"] or ""))
         stem, _, suffix = match["name"].rpartition(".")
         file = _File(archive, name)
-        if match["kind"] == "JPEGImages":
+        if match["kind"].lower() == "jpegimages":
             if is_image(name):
                 voc.images.setdefault(stem, []).append(file)
-        elif match["kind"] == "Annotations":
+        elif match["kind"].lower() == "annotations":
             if suffix.lower() == "xml":
                 voc.annotations.setdefault(stem, []).append(file)
         elif suffix == "txt" and "/" not in stem:
@@ -164,13 +165,12 @@ class VOCDevkit:
 
     def _named(self, voc: _Set, set_name: str, where: str, line: str) -> str:
         """The stem that a line means, which may have its suffix or a mark behind it."""
-        text = line.replace("\\", "/").removeprefix("./")
+        text = line.replace("\\", "/").rpartition("JPEGImages/")[2].removeprefix("./")
         if not text.isprintable() or text.startswith("/") or ".." in text.split("/"):
             raise SnojoeError(f"{where}: {line[:80]!r} is no image's name")
         marked = _MARKED.match(text)
         for name in (text, *([marked["name"]] if marked else [])):
-            inside = name.rpartition("JPEGImages/")[2]
-            for stem in (name, inside, inside.rpartition(".")[0] if is_image(inside) else inside):
+            for stem in (name, name.rpartition(".")[0] if is_image(name) else name):
                 if stem in voc.images or stem in voc.annotations:
                     return stem
         return marked["name"] if marked else text
