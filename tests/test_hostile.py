@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import random
 import tarfile
 import tempfile
 import tracemalloc
@@ -270,3 +271,19 @@ def test_any_bytes_are_an_archive_or_named(content, start):
         path.write_bytes(start + content)
         with contextlib.suppress(SnojoeError):
             assert all(isinstance(member, bytes) for member in Archive(path, Path(folder)).values())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_zip_is_named_or_whole(tmp_path, method):
+    rng = random.Random(method)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for i in range(3):
+            archive.writestr(f"é{i}.jpg", rng.randbytes(50) + bytes(100))
+    for number in range(300):
+        content = bytearray(buffer.getvalue())
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(content)
+        with contextlib.suppress(SnojoeError):
+            dict(Archive(path, tmp_path))

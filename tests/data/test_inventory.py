@@ -54,7 +54,8 @@ def test_what_is_there_and_what_is_on_its_way_is_said(look, tmp_path):
     write_folder(tmp_path, {"downloads/x": b""})
     partial_download(tmp_path / "downloads", dtd.sha256).write_bytes(bytes(1_500))
     text, complete = look()
-    assert complete
+    assert not complete  # zeros are no labelled images
+    assert "error: " in text
     assert row(text, "VOC2012test").endswith("there 2.0 kB")
     assert row(text, "imagenet22k").endswith("there 10.0 kB")
     assert row(text, "VOCtrainval").endswith("there 3.0 MB")
@@ -79,7 +80,7 @@ def own(tmp_path):
     values = params.data.model_dump() | {
         "folder": str(tmp_path),
         "id": [{"path": "pets"}],
-        "ood": {"other": {"path": "other"}},
+        "ood": {"other": {"path": "other"}, "later": {"embedded": "textures"}},
         "splits": {split: [f"pets/{split}"] for split in ("train", "val", "test")},
     }
     params = params.model_copy(update={"data": Data.model_validate(values)})

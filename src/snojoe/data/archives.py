@@ -9,6 +9,7 @@ that an archive chose.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -171,7 +172,10 @@ class Archive(Mapping[str, bytes]):
                     self._leave("archives inside an archive", prefix + name)
                 else:
                     yield prefix + name, extent
-        except _UNREADABLE as error:
+        except (*_UNREADABLE, OSError) as error:
+            # bz2's about damaged bytes has no number, that of a seek to nowhere this one.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise
             raise SnojoeError(
                 f"{path}: not a readable {kind} archive ({error}){_advice(path)}"
             ) from None
@@ -303,19 +307,10 @@ def _decompressed(path: Path, scratch: Path) -> Path:
 def _copy(source: IO[bytes], target: IO[bytes], path: Path) -> None:
     """What is compressed in `path`, as long as it is no bomb."""
     limit = _MAX_RATIO * (path.stat().st_size + _CHUNK)
-    while chunk := _read(source):
+    while chunk := source.read(_CHUNK):
         target.write(chunk)
         if target.tell() > limit:
             raise SnojoeError(f"{path}: a decompression bomb: grows {_MAX_RATIO} times")
-
-
-def _read(source: IO[bytes]) -> bytes:
-    try:
-        return source.read(_CHUNK)
-    except OSError as error:
-        if error.errno is None:  # bz2's, of damaged bytes
-            raise tarfile.ReadError(str(error)) from None
-        raise
 
 
 def _zip(path: Path, scratch: Path, leave: _Leave) -> Iterator[tuple[str, Extent]]:
@@ -361,7 +356,7 @@ def _stored_at(raw: IO[bytes], header: int) -> int:
 
 
 _UNREADABLE = (
-    *(tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(tarfile.TarError, zlib.error, lzma.LZMAError, EOFError),
     *(zipfile.BadZipFile, NotImplementedError, RuntimeError),  # zipfile's, of methods it lacks
     *(ValueError, OverflowError),  # tarfile's, of headers that make no sense
     struct.error,

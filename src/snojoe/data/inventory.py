@@ -28,7 +28,7 @@ class Item(NamedTuple):
 
 
 def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
-    """The state of every archive; where all are there, what preprocess will read of them.
+    """The state of every archive; where all of ``data.id`` are there, what preprocess will read.
 
     Labels are read as preprocess does, and no image is decoded.
 
@@ -68,11 +68,17 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
         )
     lines.append(f"free here: {human_size(shutil.disk_usage(Path.cwd()).free)}")
     complete = not any(item.obtain for item in items)
-    sources = [source for _, source in named]
-    if all(locate(source, Path(data.folder), raw).exists() for source in sources):
+
+    def path_of(source: ArchiveSource) -> Path:
+        return locate(source, Path(data.folder), raw)
+
+    if all(path_of(source).exists() for source in data.id):
+        ood = {name: source for name, source in data.ood.items() if path_of(source).exists()}
+        expected = data.expected if len(ood) == len(data.ood) else None
+        there = data.model_copy(update={"ood": ood, "expected": expected})
         try:
             with scratch_folder(raw.with_name("scratch")) as scratch:
-                sets = read_sets(data, lambda s: locate(s, Path(data.folder), raw), scratch)
+                sets = read_sets(there, path_of, scratch)
             lines += ["", *_what_is_read(sets)]
         except SnojoeError as error:
             lines += ["", *(f"error: {line}" for line in str(error).splitlines())]
