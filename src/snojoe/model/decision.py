@@ -130,11 +130,11 @@ def fit_decision(
         If none has.
     """
     exact = np.asarray(logits, np.float64)
-    shown = np.asarray(labels).any(axis=1)
-    if not shown.any():
+    shown = [i for i, row in enumerate(labels) if row.any()]
+    if not shown:
         raise SnojoeError("val: expected images with a label, to fit tau on; there is none")
     energies = joint_energy(exact)[shown]
-    kept = [name for name, is_shown in zip(ids, shown, strict=True) if is_shown]
+    kept = [ids[i] for i in shown]
     cuts = label_thresholds(labels, expit(exact)).tolist()
     fields = {
         "threshold": Threshold(accept=ACCEPT, tau=acceptance_threshold(energies, ACCEPT)),
