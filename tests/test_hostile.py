@@ -1,11 +1,15 @@
 """Files by people who mean harm: nothing is run, nothing is written elsewhere, nothing bursts."""
 
+import bz2
 import contextlib
 import gzip
 import io
+import lzma
+import random
 import tarfile
 import tempfile
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -91,6 +95,51 @@ def test_a_gzip_bomb_stops_early_and_leaves_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "in/out").iterdir()) == []
 
 
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])
+def test_other_bombs_stop_early_too(tmp_path, monkeypatch, compress):
+    monkeypatch.setattr(archives, "_CHUNK", 2**10)
+    (tmp_path / "x.tar").write_bytes(compress(bytes(2**22)))
+    with pytest.raises(SnojoeError, match=r"x\.tar: a decompression bomb: grows 100 times"):
+        Archive(tmp_path / "x.tar", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tar"]
+
+
+def test_a_bomb_of_many_members_stops_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_CHUNK", 2**10)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(40):
+            archive.writestr(f"{i}.jpg", bytes(2**20))
+    with pytest.raises(SnojoeError, match=r"x\.zip: a decompression bomb: grows 100 times"):
+        Archive(tmp_path / "x.zip", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
+
+
+def test_members_of_a_zip_that_climb_out_are_only_names(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("../../climbed.jpg", "/tmp/absolute.jpg", "C:\\x\\y.jpg"):
+            archive.writestr(name, b"content")
+        link = zipfile.ZipInfo("link.jpg")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    (tmp_path / "scratch").mkdir()
+    archive = Archive(tmp_path / "x.zip", tmp_path / "scratch")
+    names = ["../../climbed.jpg", "C:/x/y.jpg", "tmp/absolute.jpg"]
+    assert dict(archive) == dict.fromkeys(names, b"content")
+    assert archive.left_out == {"symbolic links": ["link.jpg"]}
+    assert len(list(tmp_path.rglob("*.jpg"))) == 0
+
+
+def test_an_encrypted_member_is_named(tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.jpg", b"content")
+    content = bytearray(buffer.getvalue())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(SnojoeError, match=r"x\.zip: a\.jpg is encrypted; unpack it"):
+        Archive(tmp_path / "x.zip", tmp_path)
+
+
 def test_an_image_bomb_is_left_out_without_being_unpacked(tmp_path):
     buffer = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(buffer, "PNG")  # 400 megapixels in 50 kB
@@ -125,7 +174,7 @@ def test_entities_in_annotations_are_refused(tmp_path, prologue):
     files[name] = prologue.encode() + annotation([("&c;", False)])
     images = LabelledImages([Archive(write_folder(tmp_path / "voc", files), tmp_path)])
     with pytest.raises(SnojoeError, match=r"Annotations/a\.xml is not valid XML \(Entities"):
-        images.examples(["VOC2012/train"])
+        images.images(["VOC2012/train"])
 
 
 class Code:
@@ -208,11 +257,33 @@ def test_any_text_is_refused_as_parameters(text):
             load_params(path)
 
 
-@given(st.binary(max_size=2000), st.sampled_from([b"", b"\x1f\x8b\x08", bytes(512)]))
-@settings(deadline=None, max_examples=100)
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
+
+
+STARTS = [b"", b"\x1f\x8b\x08", bytes(512), b"BZh9", b"\xfd7zXZ\0", b"PK\3\4", EMPTY_ZIP]
+
+
+@given(st.binary(max_size=2000), st.sampled_from(STARTS))
+@settings(deadline=None, max_examples=200)
 def test_any_bytes_are_an_archive_or_named(content, start):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.tar"
         path.write_bytes(start + content)
         with contextlib.suppress(SnojoeError):
             assert all(isinstance(member, bytes) for member in Archive(path, Path(folder)).values())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_zip_is_named_or_whole(tmp_path, method):
+    rng = random.Random(method)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for i in range(3):
+            archive.writestr(f"é{i}.jpg", rng.randbytes(50) + bytes(100))
+    for number in range(300):
+        content = bytearray(buffer.getvalue())
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(content)
+        with contextlib.suppress(SnojoeError):
+            dict(Archive(path, tmp_path))

@@ -186,7 +186,7 @@ def layers(options: argparse.Namespace) -> None:
 
 
 def data_check(options: argparse.Namespace) -> int:
-    """Print the state of every archive; returns 1 where the user has to bring one."""
+    """Print the state and the labels of all archives; returns 1 where the user has to act."""
     from snojoe.data.inventory import inventory
     from snojoe.params import load_params
 

@@ -85,3 +85,51 @@ def test_a_member_that_is_there_twice_is_named(tmp_path):
     write_tar(path, {"a/one.txt": b"other"}, mode="a")
     with pytest.raises(SnojoeError, match=r"x\.tar: holds a/one\.txt more than once"):
         Archive(path, tmp_path)
+
+
+def test_what_is_no_file_is_left_out_by_kind(tmp_path):
+    packed = ("a.jpg", "deep.tar.gz", "._b.jpg", "c.zip")
+    write_tar(tmp_path / "sets/in.tar", dict.fromkeys(packed, b""))
+    loose = (".ipynb_checkpoints/x.jpg", "._in.tar", "d.jpg")
+    write_folder(tmp_path / "sets", dict.fromkeys(loose, b""))
+    write_folder(tmp_path / "elsewhere", {"e.jpg": b""})
+    (tmp_path / "sets/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "sets/broken.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    archive = Archive(tmp_path / "sets", tmp_path)
+    assert list(archive) == ["d.jpg", "in/a.jpg"]
+    assert archive.left_out == {
+        "hidden files": ["._in.tar", ".ipynb_checkpoints/x.jpg", "in/._b.jpg"],
+        "broken links": ["broken.jpg"],
+        "archives inside an archive": ["in/deep.tar.gz", "in/c.zip"],
+        "links to folders": ["link"],
+    }
+
+
+def test_a_link_within_a_tar_is_the_file(tmp_path):
+    import tarfile
+
+    path = write_tar(tmp_path / "x.tar", {"in/a": b"one"})
+    with tarfile.open(path, "a") as archive:
+        for name, kind, target in (("b", tarfile.LNKTYPE, "in/a"), ("in/c", tarfile.SYMTYPE, "a")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    assert dict(Archive(path, tmp_path)) == {"in/a": b"one", "b": b"one", "in/c": b"one"}
+
+
+def test_a_damaged_member_of_a_zip_is_named(tmp_path):
+    import zipfile
+
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jpg", b"content")
+    path.write_bytes(path.read_bytes().replace(b"content", b"cuntent"))
+    with pytest.raises(SnojoeError, match=r"x\.zip: a\.jpg is damaged"):
+        Archive(path, tmp_path)["a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["x.7z", "x.rar", "x.tar.zst", "x.gz"])
+def test_what_is_not_read_says_what_to_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"7z\xbc\xaf" * 300)
+    with pytest.raises(SnojoeError, match=r"not a readable tar .*: unpack it, and name the folder"):
+        Archive(tmp_path / name, tmp_path)

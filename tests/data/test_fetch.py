@@ -8,9 +8,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+import yaml
+from committed import committed
 from conftest import write_folder, write_tar
 
 from snojoe.data.fetch import (
+    check_archives,
     download,
     fetch,
     fetch_weights,
@@ -310,3 +313,13 @@ def test_wrong_weights_are_named(tmp_path, weights, message):
 def test_a_source_is_named_after_its_first_address():
     source = ArchiveSource(url=["http://a/x.tar.gz", "http://b/y.tar.gz"], sha256="0" * 64)
     assert source.filename == "x.tar.gz"
+
+
+def test_a_copy_for_the_queue_says_what_it_has(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/tmpx"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    values = yaml.safe_load(committed("params.yaml"))["data"] | {"id": [{"path": "pets"}]}
+    message = r"(?s)no such archive.*only what git or DVC tracks: dvc add archives/pets"
+    with pytest.raises(SnojoeError, match=message):
+        check_archives(Data.model_validate(values), tmp_path / "raw")

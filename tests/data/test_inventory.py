@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
-from conftest import write_folder
+from conftest import jpeg, write_folder
 
 from snojoe.data.fetch import partial_download
 from snojoe.data.inventory import inventory
-from snojoe.params import load_params
+from snojoe.params import Data, load_params
 
 ROOT = Path(__file__).parents[2]
 PAPER = "params/paper.yaml"
@@ -54,8 +54,59 @@ def test_what_is_there_and_what_is_on_its_way_is_said(look, tmp_path):
     write_folder(tmp_path, {"downloads/x": b""})
     partial_download(tmp_path / "downloads", dtd.sha256).write_bytes(bytes(1_500))
     text, complete = look()
-    assert complete
+    assert not complete  # zeros are no labelled images
+    assert "error: " in text
     assert row(text, "VOC2012test").endswith("there 2.0 kB")
     assert row(text, "imagenet22k").endswith("there 10.0 kB")
     assert row(text, "VOCtrainval").endswith("there 3.0 MB")
     assert "download, 1.5 kB has arrived 625.2 MB" in row(text, "dtd-r1.0.1")
+
+
+TABLE = """file,labels,split
+a.jpg,cat;dog,train
+b.jpg,-,train
+c.jpg,Cat,val
+d.jpg,cat,test
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """The inventory of a table and a set of other images, as a function of the table."""
+    images = {f"pets/{name}.jpg": jpeg(i) for i, name in enumerate("abcd")}
+    other = {"other/x/1.jpg": b"not decoded", "other/x/2.heic": b"", "other/._1.jpg": b""}
+    write_folder(tmp_path, images | other | {"pets/notes.txt": b""})
+    params = load_params(ROOT / "params.yaml")
+    values = params.data.model_dump() | {
+        "folder": str(tmp_path),
+        "id": [{"path": "pets"}],
+        "ood": {"other": {"path": "other"}, "later": {"embedded": "textures"}},
+        "splits": {split: [f"pets/{split}"] for split in ("train", "val", "test")},
+    }
+    params = params.model_copy(update={"data": Data.model_validate(values)})
+
+    def look(table):
+        write_folder(tmp_path, {"pets/labels.csv": table.encode()})
+        return inventory(params, tmp_path / "data/raw", tmp_path / "downloads")
+
+    return look
+
+
+def test_labels_are_read_as_preprocess_does(own):
+    text, complete = own(TABLE)
+    assert complete
+    assert row(text, "class") == "class train val test"
+    assert row(text, "cat ") == "cat 1 0 1"
+    assert row(text, "(none of them)") == "(none of them) 1 0 0"
+    assert row(text, "images  ") == "images 2 1 1"
+    assert "ood other: 1 images" in text
+    assert "ood/other: left out: 1 .heic files (x/2.heic), 1 hidden files (._1.jpg)" in text
+    assert "pets: left out: 1 .txt files (notes.txt)" in text
+    assert "train: no image is positive for Cat: nothing can be learnt of it" in text
+    assert "images that show none of the classes: 1 of train" in text
+
+
+def test_what_preprocess_would_refuse_is_refused(own):
+    text, complete = own(TABLE + "e.jpg,cat,test\n")
+    assert not complete
+    assert "labels.csv: line 6: no such file 'e.jpg'" in text

@@ -170,3 +170,19 @@ def test_a_damaged_shard_is_named(tmp_path):
         Shards(tmp_path)
     with pytest.raises(SnojoeError, match=r"nowhere: .*SHA256SUMS is missing"):
         Shards(tmp_path / "nowhere")
+
+
+def test_images_without_lists_are_split_by_shares(tmp_path, lines):
+    said, say = lines
+    images = {f"i{i}": [("dog", False)] if i % 3 else [] for i in range(30)}
+    files = {name.replace("VOCdevkit/VOC2012/", ""): content
+             for name, content in voc_files(images, {}).items()}  # fmt: skip
+    shares = {"train": 0.6, "val": 0.2, "test": 0.2}
+    prepared = run(tmp_path, data(tmp_path, files, splits=shares), say)
+    sets = read_prepared_sets(prepared)
+    assert sum(split.images for split in sets.id.values()) == 30
+    assert not sets.id_test_is_val
+    report = json.loads((prepared / "report.json").read_text())
+    assert report["id"]["train"]["lists"] == 0.6
+    assert any("images that show none of the classes" in line for line in said)
+    assert "ood/other: left out: 1 .txt files (x/note.txt), 1 hidden files (x/._1.jpg)" in said

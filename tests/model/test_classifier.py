@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models as zoo
 
-from snojoe.model.architectures import layer_names
+from snojoe.model.architectures import LEAST_SIZE, layer_names
 from snojoe.model.classifier import build_classifier
 from snojoe.support.errors import SnojoeError
 
@@ -47,6 +47,16 @@ def test_the_trunk_is_torchvisions(arch, tmp_path):
         torch.testing.assert_close(outputs.logits, model(images))
         torch.testing.assert_close(outputs.logits, model.head[-1](outputs.hidden))
     assert outputs.hidden.shape == (2, 1000)
+
+
+@pytest.mark.parametrize("arch", ["resnet10", "resnet50", "densenet121", "mobilenet_v2"])
+def test_a_trunk_takes_its_least_image(arch):
+    model = build_classifier(arch, 3).train()
+    size = LEAST_SIZE[arch]
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 3)
+    if size > min(LEAST_SIZE.values()):
+        with pytest.raises(RuntimeError, match="Output size is too small"):
+            model(torch.zeros(2, 3, size - 1, size - 1))
 
 
 def test_safetensors_weights_load_too(tmp_path):

@@ -129,6 +129,11 @@ def _wrong_archives(sources: Sequence[ArchiveSource], folder: Path) -> Iterator[
         path = folder / source.path
         if not path.exists():
             where = f"\n  {source.obtain}" if source.obtain else ""
+            if ".dvc" in Path.cwd().parts:
+                where += (
+                    "\n  this is a copy for an experiment of the queue, which has only what git or "
+                    f"DVC tracks: dvc add {path}, and git add what it writes (docs/own-data.md)"
+                )
             yield f"{path}: no such archive or folder (data.folder is {folder}){where}"
         elif source.sha256 and path.is_dir():
             yield f"{path}: a folder has no sha256; give the tar, or leave the sha256 out"

@@ -84,6 +84,21 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def dimensions(content: bytes) -> tuple[int, int]:
+    """Width and height that an encoded image says it has; nothing is decoded.
+
+    Raises
+    ------
+    ImageError
+        If it is of no known format.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return image.size
+    except Exception as error:  # as in decode
+        raise ImageError(str(error) or type(error).__name__) from None
+
+
 def is_image(name: str) -> bool:
     """Whether a file's name is that of an image, leaving out hidden files (``._a.jpg``)."""
     return name.lower().endswith(SUFFIXES) and not name.rsplit("/", 1)[-1].startswith(".")

@@ -1,4 +1,4 @@
-"""What is there of the data, what is missing, how large it is and where to get it."""
+"""What is there of the data, what is missing, and what preprocess will read of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 from snojoe.data.archives import stem
 from snojoe.data.fetch import locate, partial_download
+from snojoe.data.sets import Sets, positives_of, read_sets, without_positive
 from snojoe.model.weights import WEIGHTS_SUFFIXES
 from snojoe.params import ArchiveSource, Data, Params
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import scratch_folder
 from snojoe.support.text import aligned, human_size
 
 
@@ -25,7 +28,9 @@ class Item(NamedTuple):
 
 
 def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
-    """The state of every archive, without reading one.
+    """The state of every archive; where all of ``data.id`` are there, what preprocess will read.
+
+    Labels are read as preprocess does, and no image is decoded.
 
     Parameters
     ----------
@@ -36,9 +41,9 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
     Returns
     -------
     text : str
-        A table, and what the user has to bring.
+        A table, what the user has to bring, and classes with their images by split.
     complete : bool
-        Whether nothing is left for the user to bring.
+        Whether nothing is left for the user to bring or to mend.
     """
     data = params.data
     named = [*(("id", s) for s in data.id), *((f"ood {n}", s) for n, s in data.ood.items())]
@@ -62,7 +67,41 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
             f"preprocess will store {human_size(pixels)} of pixels and the train images as they are"
         )
     lines.append(f"free here: {human_size(shutil.disk_usage(Path.cwd()).free)}")
-    return "\n".join(lines), not any(i.obtain for i in items)
+    complete = not any(item.obtain for item in items)
+
+    def path_of(source: ArchiveSource) -> Path:
+        return locate(source, Path(data.folder), raw)
+
+    if all(path_of(source).exists() for source in data.id):
+        ood = {name: source for name, source in data.ood.items() if path_of(source).exists()}
+        expected = data.expected if len(ood) == len(data.ood) else None
+        there = data.model_copy(update={"ood": ood, "expected": expected})
+        try:
+            with scratch_folder(raw.with_name("scratch")) as scratch:
+                sets = read_sets(there, path_of, scratch)
+            lines += ["", *_what_is_read(sets)]
+        except SnojoeError as error:
+            lines += ["", *(f"error: {line}" for line in str(error).splitlines())]
+            complete = False
+    return "\n".join(lines), complete
+
+
+def _what_is_read(sets: Sets) -> list[str]:
+    """Classes by split, images of every set, and what is worth knowing."""
+    positives = {name: positives_of(sets.classes, found) for name, found in sets.splits.items()}
+    rows = [("class", *sets.splits)]
+    for label in sets.classes:
+        rows += [(label, *(f"{positives[s][label]:,}" if positives[s] else "?" for s in positives))]
+    none = [
+        sum(e.labels is not None and not e.labels.any() for e in s) for s in sets.splits.values()
+    ]
+    if any(none):
+        rows += [("(none of them)", *(f"{count:,}" for count in none))]
+    rows += [("images", *(f"{len(found):,}" for found in sets.splits.values()))]
+    lines = aligned(rows).splitlines()
+    lines += ["", *(f"ood {name}: {len(found):,} images" for name, found in sets.ood.items())]
+    empty = [without_positive(split, positives[split]) for split in ("train", "val")]
+    return [*lines, *sets.notes, *(line for line in empty if line)]
 
 
 def _item(role: str, source: ArchiveSource, data: Data, raw: Path, downloads: Path) -> Item:

@@ -25,6 +25,10 @@ TRUNKS: dict[str, tuple[str, ...]] = {
 }
 """Names of the trunk's top-level blocks, from the input on."""
 
+LEAST_SIZE = dict.fromkeys(TRUNKS, 16) | {"densenet121": 29}
+"""Edge of the smallest image, in pixels. The poolings between DenseNet's blocks have no padding: of
+28 pixels nothing is left for the last. The others would take less."""
+
 
 def layer_names(arch: str) -> list[str]:
     """Names of the counted layers; ``sn_layers=L`` normalises what lies in the first L."""
