@@ -56,7 +56,7 @@ def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[
         Choice(
             "sn_layers",
             depth,
-            f"{depth} of {len(names)} layers of {arch}: all but the last, as the paper has.",
+            f"All but the last of the {len(names)} layers of {arch}, as in the paper.",
         ),
         Choice("seeds", [0], "One training of each depth to begin with; 0, 1, 2 show the spread."),
         Choice(
@@ -68,9 +68,9 @@ def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[
         Choice(
             "data.image_size",
             edge,
-            f"{edge}: the images have {look.edge or '?'} pixels"
+            f"The images have {look.edge or '?'} pixels"
             + (
-                "." if small else ", and more cost more; 224 is what ImageNet's networks learnt at."
+                "." if small else "; more cost more, and 224 is what ImageNet's networks learnt at."
             ),
         ),
         Choice("model.arch", arch, why),
@@ -78,13 +78,17 @@ def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[
         Choice(
             "train.epochs",
             epochs,
-            f"{epochs} times {look.train:,} images: about {_IMAGES_SEEN:,} in all, within "
-            f"{low} to {high} epochs.",
+            f"Of {look.train:,} images, to see about {_IMAGES_SEEN:,} in all; within {low} to "
+            f"{high}.",
         ),
-        Choice("train.batch_size", batch, f"{batch}, for {look.train:,} images."),
+        Choice("train.batch_size", batch, f"For {look.train:,} images."),
         Choice("train.lr", 0.002 if pretrained else 0.004, "A start; compare val mAP of a few."),
         Choice("train.trunk_lr_factor", 0.1 if pretrained else 1.0, trunk),
-        Choice("train.freeze_after_epoch", freeze, f"{freeze} of {epochs}."),
+        Choice(
+            "train.freeze_after_epoch",
+            freeze,
+            f"{'Half' if pretrained else 'Three quarters'} of the epochs.",
+        ),
         Choice(
             "train.augment.flip",
             0.5,
@@ -105,23 +109,23 @@ def has_gpu() -> bool:
 def _network(weights: str | None, small: bool, gpu: bool) -> tuple[str, str | None, str]:
     """Architecture, initial weights, and why."""
     by_machine = "resnet50" if gpu else "mobilenet_v2"
-    where = "a GPU is here" if gpu else "for processors: no GPU was found here"
+    where = "There is a GPU." if gpu else "For processors: no GPU was found."
     if weights and weights != "none":
         name = Path(weights).name.lower()
         fitting = [arch for arch in TRUNKS if name.startswith(arch)]
         if fitting:
             arch = max(fitting, key=len)
-            return arch, weights, f"{arch}: the network of the weights."
+            return arch, weights, "The network of the weights."
         if Path(weights).suffix:
             raise SnojoeError(
                 f"--weights {weights}: expected a name that begins with that of its network, as "
                 f"torchvision's files do: {', '.join(TRUNKS)}"
             )
-        return by_machine, weights, f"{by_machine}: {where}."
+        return by_machine, weights, where
     if weights == "none" or small:
-        why = "no pretrained weights" if weights == "none" else "the images are small"
-        return "resnet10", None, f"resnet10: {why}."
-    return by_machine, "IMAGENET1K_V1", f"{by_machine}: {where}."
+        why = "There are no pretrained weights" if weights == "none" else "The images are small"
+        return "resnet10", None, f"{why}: a small network."
+    return by_machine, "IMAGENET1K_V1", where
 
 
 def _of_weights(weights: str | None) -> str:

@@ -47,7 +47,7 @@ def check_project(folder: Path) -> None:
     stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage in READS_DATA:
         for dep in data_deps(params, stage):
-            if dep not in stages[stage]["deps"]:
+            if dep not in stages.get(stage, {}).get("deps", ()):
                 raise SnojoeError(
                     f'dvc.yaml: add "{dep}" to the deps of {stage}: what it stands for could '
                     f"change unnoticed"

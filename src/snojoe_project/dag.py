@@ -15,6 +15,7 @@ import yaml
 
 from snojoe.model.weights import WEIGHTS_SUFFIXES
 from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
 from snojoe_project.originals import read_original
 
 CODE = "code"
@@ -87,6 +88,11 @@ def code_of_stages() -> dict[str, list[str]]:
 
 def data_deps(params: Params, stage: str) -> list[str]:
     """What the user brings, as ``dvc.yaml`` names it: DVC puts the parameters' values there."""
+    for name in params.data.ood:
+        if "." in name:
+            raise SnojoeError(
+                f"data.ood.{name}: expected a name without a dot, for dvc.yaml's sake"
+            )
     names = [name for name, _ in brought(params) if stage == "download" or name != _WEIGHTS]
     return [f"${{data.folder}}/${{{name}}}" for name in names]
 

@@ -16,6 +16,7 @@ from snojoe.data.archives import stem
 from snojoe.params import TAKEN, load_params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import write_text
+from snojoe.support.text import aligned
 from snojoe_project.choose import Choice, choose
 from snojoe_project.dag import project_dag
 from snojoe_project.look import Look, look
@@ -67,10 +68,12 @@ def init(
     text = project_params(choices)
     _write(folder, text, say)
     say("")
-    for choice in choices:
-        if not choice.name.startswith("data.") or choice.name == "data.image_size":
-            value = " ".join(str(choice.value).split()) if choice.value is not None else "empty"
-            say(f"{choice.name}: {value}. {choice.reason}")
+    chosen = [
+        (name, "(empty)" if value is None else str(value), reason)
+        for name, value, reason in choices
+        if reason
+    ]
+    say(aligned(chosen))
     doubts = [*found.doubts, *([] if ood else [_NO_OOD]), *_untracked(folder, start, names)]
     if doubts:
         say("\nlook at this:")
@@ -124,7 +127,8 @@ def _data(found: Look, start: str, labelled: Sequence[str], ood: Sequence[str]) 
     ]
     if not sets:
         count = min(1000, max(200, found.test))
-        choices += [Choice("data.digits.ood", count, f"{count} textures, drawn as OOD images.")]
+        choices.append(Choice("data.digits.ood", count, "Textures, drawn as OOD images."))
+        choices += [Choice(f"data.digits.{split}", 20, "") for split in ("train", "val", "test")]
     return choices
 
 
@@ -140,7 +144,8 @@ def _write(folder: Path, params: str, say: Callable[[str], None]) -> None:
         draft = Path(scratch) / "params.yaml"
         write_text(draft, params)
         dag = project_dag(load_params(draft))
-    fresh = not _succeeds(folder, "git", "rev-parse", "--is-inside-work-tree")
+    within = _succeeds(folder, "git", "rev-parse", "--is-inside-work-tree")
+    fresh = not within or _succeeds(folder, "git", "check-ignore", "--quiet", ".")
     if fresh:
         _run(folder, "git", "init", "--quiet")
     if not (folder / ".dvc").exists():
