@@ -24,7 +24,6 @@ _NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval"),
 }
-_SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 _MEASURED = 200  # images whose size is looked at
 _FEW = 10  # images of a class from which little can be learnt
 _FEW_OOD = 50
