@@ -130,7 +130,7 @@ def _network(weights: str | None, small: bool, gpu: bool) -> tuple[str, str | No
 
 def _of_weights(weights: str | None) -> str:
     if weights is None:
-        return "Empty: learnt from these images alone."
+        return "Nothing to start from: learnt from these images alone."
     if Path(weights).suffix:
         return "A file that you brought."
     return "The stage download fetches them once; without a network, `snojoe init --weights FILE`."
