@@ -110,6 +110,7 @@ def model_folder(folder: Path, seed: int = 0) -> Path:
     classes = ["cat", "dog", "cow"]
     rng = np.random.default_rng(seed)
     labels, logits = rng.integers(0, 2, (50, 3)), rng.normal(-0.5, 0.5, (50, 3))
+    labels[~labels.any(axis=1), 0] = 1
     fitted, energies = fit_decision(classes, [str(i) for i in range(50)], labels, logits)
     folder.mkdir(parents=True)
     save_model(build_classifier("resnet10", 3), folder, model_config(classes, **fitted), energies)

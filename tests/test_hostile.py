@@ -125,7 +125,7 @@ def test_entities_in_annotations_are_refused(tmp_path, prologue):
     files[name] = prologue.encode() + annotation([("&c;", False)])
     images = LabelledImages([Archive(write_folder(tmp_path / "voc", files), tmp_path)])
     with pytest.raises(SnojoeError, match=r"Annotations/a\.xml is not valid XML \(Entities"):
-        images.examples(["VOC2012/train"])
+        images.images(["VOC2012/train"])
 
 
 class Code:

@@ -41,7 +41,7 @@ def keys(tree, prefix=""):
     """Names of all parameters; lists, OOD sets and expected numbers hold the user's own."""
     for name, value in tree.items():
         yield prefix + name
-        if isinstance(value, dict) and name not in ("ood", "expected"):
+        if isinstance(value, dict) and name not in ("ood", "expected", "label_meanings"):
             yield from keys(value, f"{prefix}{name}.")
 
 
@@ -57,6 +57,8 @@ def test_both_files_have_the_same_keys():
 
 def test_parameters_that_came_later_have_defaults(tmp_path):
     def older(tree):
+        for name in ("unannotated", "label_meanings", "group_pattern"):
+            del tree["data"][name]
         del tree["arithmetic"], tree["train"]["threads"], tree["infer"]["threads"]
 
     params = load(tmp_path, older)
@@ -74,6 +76,10 @@ def comments(text):
         ("sn_layers=8", 1),
         ("train.freeze_after_epoch=null", 1),
         ("data.digits.seed=1", 1),
+        ("data.unannotated=negative", 1),
+        ("data.group_pattern='^(day[0-9]+)'", 1),
+        ("+data.label_meanings.none=negative", 1),
+        ("data.splits={train:0.7,val:0.15,test:0.15}", 7),
         ("seeds=[0]", 5),
         ("ablation.sn_layers=[0,3,4,5]", 4),
         ("train.augment.scale=[0.5,1.0]", 2),
@@ -123,6 +129,13 @@ def test_dvc_changes_a_setting_and_nothing_else(tmp_path, name, setting, lines):
         ("data.id", [{"path": "x/../../y"}], "data.id.0: expected path inside data.folder"),
         ("model.weights", "/w.pth", "model.weights: expected a name or a file inside data.folder"),
         ("data.id", TWO_ARCHIVES, "data: two archives would both be data/raw/images.tar"),
+        ("data.splits.train", [], r"data.splits.train: expected lists of images, .*got \[\]"),
+        ("data.splits.train", 1.5, "data.splits.train: expected lists of images, or a share .*1.5"),
+        ("data.splits.train", 0.7, "data.splits: expected three lists, or three shares whose sum"),
+        ("data.splits", {"train": 0.7, "val": 0.2, "test": 0.2}, "three shares whose sum"),
+        ("data.group_pattern", "(a", r"data.group_pattern: expected a regular expression; .*'\(a'"),
+        ("data.label_meanings", {"none": "no"}, "data.label_meanings.none: input should"),
+        ("data.ood", {"a": {"path": "x", "labels": "y.csv"}}, "data.ood: labels names the table"),
         ("data.max_bad_share", 1.5, "data.max_bad_share: input should be less than or equal to 1"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,8 +27,11 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Depth = Annotated[int, Field(ge=0)]
+Unannotated = Literal["unknown", "negative"]
+Meaning = Literal["class", "negative", "unannotated"]
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
+_ROUNDING = 1e-6  # of a sum of shares
 
 # Names beside those of OOD sets in metrics and data.expected.
 TAKEN = {"id", "train", "val", "test", "map", "accepted", "sn_layers", "normalized_weights"}
@@ -48,7 +52,8 @@ class ArchiveSource(_Section):
 
     ``size`` (bytes) and ``obtain`` (a sentence) are for people: ``snojoe data-check`` and the
     message about a missing archive show them. An OOD set may list the ``classes`` that it must
-    hold: names of folders, or of tars without their suffix.
+    hold: names of folders, or of tars without their suffix. ``labels`` is the table in an ID
+    archive, where it is not called labels.csv.
     """
 
     embedded: Literal["digits", "novel_digits", "textures"] | None = None
@@ -57,6 +62,7 @@ class ArchiveSource(_Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     size: PositiveInt | None = None
     obtain: str | None = None
+    labels: str | None = None
     classes: Annotated[list[str], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -82,20 +88,38 @@ class ArchiveSource(_Section):
 
 
 class Splits(_Section):
-    """Image-set lists as ``<set>/<list>``; several are joined in order."""
+    """Image-set lists as ``<set>/<list>``, several joined in order; or shares of all images."""
 
-    train: list[str] = Field(min_length=1)
-    val: list[str] = Field(min_length=1)
-    test: list[str] = Field(min_length=1)
+    train: list[str] | float
+    val: list[str] | float
+    test: list[str] | float
 
-    @field_validator("train", "val", "test")
+    @field_validator("train", "val", "test", mode="before")
     @classmethod
-    def _set_and_list(cls, lists: list[str]) -> list[str]:
-        for item in lists:
-            if item.count("/") != 1 or not all(item.split("/")):
+    def _lists_or_a_share(cls, split: Any) -> list[str] | float:
+        if type(split) in (int, float) and 0 < split < 1:
+            return float(split)
+        if not isinstance(split, list) or not split:
+            got = reprlib.repr(split)
+            raise ValueError(f"expected lists of images, or a share such as 0.7; got {got}")
+        for item in split:
+            if not isinstance(item, str) or item.count("/") != 1 or not all(item.split("/")):
                 got = reprlib.repr(item)
                 raise ValueError(f"expected <set>/<list>, such as VOC2012/train; got {got}")
-        return lists
+        return split
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        values = [self.train, self.val, self.test]
+        shares = [value for value in values if isinstance(value, float)]
+        if shares and (len(shares) < len(values) or abs(sum(shares) - 1) > _ROUNDING):
+            raise ValueError(f"expected three lists, or three shares whose sum is 1; got {values}")
+        return self
+
+    @property
+    def by_shares(self) -> bool:
+        """Whether images are split by their names, where nobody has split them."""
+        return isinstance(self.train, float)
 
 
 class Expected(_Section):
@@ -122,12 +146,23 @@ class Digits(_Section):
 
 
 class Data(_Section):
+    """What is read, and how.
+
+    ``unannotated`` is what it says that nobody annotated an image: nothing, or that it is a
+    negative, an image that shows none of the classes. ``label_meanings`` are of labels that are no
+    class, or that only look as if they were none. ``group_pattern`` is searched for in an image's
+    path; its first group, or all of it, names the images that belong together.
+    """
+
     folder: str
     id: list[ArchiveSource] = Field(min_length=1)
     ood: dict[SetName, ArchiveSource] = Field(min_length=1)
     splits: Splits
     image_size: Annotated[int, Field(ge=16, le=2048)]
     difficult: bool
+    unannotated: Unannotated = "unknown"
+    label_meanings: dict[str, Meaning] = {}
+    group_pattern: str | None = None
     max_bad_share: Share
     expected: Expected | None
     digits: Digits
@@ -138,6 +173,22 @@ class Data(_Section):
         if any(source.classes for source in sources):
             raise ValueError("classes can be listed for an OOD set only: annotations name these")
         return sources
+
+    @field_validator("ood")
+    @classmethod
+    def _no_labels(cls, ood: dict[str, ArchiveSource]) -> dict[str, ArchiveSource]:
+        if any(source.labels for source in ood.values()):
+            raise ValueError("labels names the table of an ID set; an OOD set has none")
+        return ood
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"expected a regular expression; got {pattern!r}: {error}") from None
+        return pattern
 
     @field_validator("ood")
     @classmethod
@@ -179,7 +230,7 @@ class Data(_Section):
     @property
     def test_is_val(self) -> bool:
         """Whether the val split serves as the ID test set, where no test archive is at hand."""
-        return self.splits.test == self.splits.val
+        return not self.splits.by_shares and self.splits.test == self.splits.val
 
 
 class Model(_Section):

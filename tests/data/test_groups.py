@@ -44,7 +44,7 @@ def test_a_wrong_line_is_named(tmp_path, text, message):
 def test_a_label_table_may_have_a_column_of_groups(tmp_path):
     table = "file,labels,split,group\na.jpg,cat,train,7\nin/b.jpg,dog,train,7|8\n"
     images = archive(tmp_path, labels=table, in__groups="file,group\nb.jpg,9\n")
-    assert LabelTable(images, "labels.csv").groups("set/in/b.jpg") == ("7", "8")
-    first, second = LabelledImages([images]).examples(["set/train"])
+    assert LabelTable(images, "labels.csv").read("set/train")[1].groups == ("7", "8")
+    first, second = LabelledImages([images]).images(["set/train"])
     assert first.groups == ("7",)
     assert second.groups == ("9", "7", "8")

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from conftest import jpeg, voc_files, write_folder, write_tar
 
@@ -22,17 +21,16 @@ def pets(tmp_path, table=TABLE):
 
 def test_a_table_names_images_labels_and_splits(tmp_path):
     images = LabelledImages([pets(tmp_path)])
-    assert images.classes == ["cat", "dog", "person"]
     assert images.lists == ["pets/test", "pets/train", "pets/val"]
-    train = images.examples(["pets/train"])
+    train = images.images(["pets/train"])
     assert [e.id for e in train] == ["pets/images/a.jpg", "pets/images/b.jpg"]
-    np.testing.assert_array_equal([e.labels for e in train], [[0, 1, 1], [1, 1, 0]])
-    assert train[0].image[train[0].image_name] == jpeg()
-    assert [e.labels for e in images.examples(["pets/test"], labelled=False)] == [None]
+    assert [e.labels for e in train] == [{"dog", "person"}, {"cat", "dog"}]
+    assert train[0].archive[train[0].name] == jpeg()
+    assert [e.labels for e in images.images(["pets/test"], labelled=False)] == [None]
     with pytest.raises(
         SnojoeError, match=r"1 of 1 images have no annotation.*pets/labels\.csv, line 5"
     ):
-        images.examples(["pets/test"])
+        images.images(["pets/test"])
 
 
 @pytest.mark.parametrize("inside", ["", "zoo/"])
@@ -42,13 +40,13 @@ def test_a_table_in_a_tar(tmp_path, inside):
     tar = write_tar(tmp_path / "pets.tar", files | {f"{inside}labels.csv": table})
     images = LabelledImages([Archive(tar, tmp_path)])
     name = inside.rstrip("/") or "pets"
-    assert [e.id for e in images.examples([f"{name}/val"])] == [f"{name}/c d.jpg"]
+    assert [e.id for e in images.images([f"{name}/val"])] == [f"{name}/c d.jpg"]
 
 
 def test_other_columns_and_their_order_do_not_matter(tmp_path):
     table = 'split, note ,file,labels\ntrain,"a, b",images/a.jpg,dog\n'
-    (example,) = LabelledImages([pets(tmp_path, table)]).examples(["pets/train"])
-    assert example.labels.tolist() == [1]
+    (image,) = LabelledImages([pets(tmp_path, table)]).images(["pets/train"])
+    assert image.labels == {"dog"}
 
 
 def test_a_table_and_the_voc_format_join(tmp_path):
@@ -56,9 +54,11 @@ def test_a_table_and_the_voc_format_join(tmp_path):
     files = voc_files(voc, {"train": ["x", "y"]}, class_lists=["dog", "horse"])
     voc_archive = Archive(write_tar(tmp_path / "voc.tar", files), tmp_path)
     images = LabelledImages([voc_archive, pets(tmp_path)])
-    assert images.classes == ["cat", "dog", "horse", "person"]
-    examples = images.examples(["VOC2012/train", "pets/train"])
-    assert [e.labels.tolist() for e in examples][:3] == [[0, 0, 1, 0], [0, 1, 0, 0], [0, 1, 0, 1]]
+    lists = {"train": ["VOC2012/train", "pets/train"], "val": ["pets/val"], "test": ["pets/val"]}
+    read = images.read(lists)
+    assert read.classes == ["cat", "dog", "horse", "person"]
+    rows = [example.labels.tolist() for example in read.splits["train"]]
+    assert rows == [[0, 0, 1, 0], [0, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0]]
 
 
 HEADER = "file,labels,split\n"
@@ -67,10 +67,16 @@ HEADER = "file,labels,split\n"
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("", r"expected a first line with file, labels, split, .*; got ''"),
-        ("file;labels;split\n", r"separated by commas; got 'file;labels;split'"),
+        ("", r"expected a first line with file, and labels or a column of .*; got ''"),
+        ("file;labels;split\n", "expected one row per image; there is none"),
         ("name,labels,split\n", r"got 'name,labels,split'"),
-        ("file,file,labels,split\n", r"got 'file,file,labels,split'"),
+        ("file,File,labels,split\n", r"expected one column file; got 'file,File,labels,split'"),
+        ("file,split\nimages/a.jpg,train\n", r"got 'file,split'"),
+        (HEADER + "c d.jpg,['dog'],train\n", r"line 2: expected labels joined by ; or \|"),
+        (HEADER + "images/a.jpg,dog,a\nimages/b.jpg,cat,a\nc d.jpg,cat dog,a\n",
+         "line 4: expected labels joined .* 'cat dog', .*label_meanings to {cat dog: class}"),
+        ("file,cat,dog\nimages/a.jpg,1,0\nimages/b.jpg,1,-1\nc d.jpg,1,1\n",
+         "line 3: expected 0 or 1 for dog; got '-1'"),
         (HEADER, "expected one row per image; there is none"),
         (HEADER + "images/x.jpg,dog,train\n", r"line 2: no such file 'images/x.jpg'"),
         (HEADER + "../pets/images/a.jpg,dog,train\n", "line 2: no such file"),
@@ -104,4 +110,4 @@ def test_two_tables_of_the_same_name_are_refused(tmp_path):
 
 def test_an_unknown_split_names_those_that_are_there(tmp_path):
     with pytest.raises(SnojoeError, match=r"pets/dev: no such .* pets/test, pets/train, pets/val"):
-        LabelledImages([pets(tmp_path)]).examples(["pets/dev"])
+        LabelledImages([pets(tmp_path)]).images(["pets/dev"])

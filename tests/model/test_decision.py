@@ -10,7 +10,9 @@ CLASSES = ["cat", "dog", "cow"]
 
 def val(seed, n=400):
     rng = np.random.default_rng(seed)
-    return np.random.default_rng(9).integers(0, 2, (n, 3)), rng.normal(size=(n, 3)).astype("f4")
+    labels = np.random.default_rng(9).integers(0, 2, (n, 3))
+    labels[~labels.any(axis=1), 2] = 1
+    return labels, rng.normal(size=(n, 3)).astype("f4")
 
 
 def fitted(seed, classes=CLASSES, n=400):
@@ -73,6 +75,22 @@ def test_a_label_without_a_positive_in_val_has_the_threshold_one_half():
     config, energies = model(fit_decision(CLASSES, [str(i) for i in range(400)], labels, logits))
     assert config.label_thresholds["dog"] is None
     assert load_decision({"a": (config, energies)}).label_thresholds[1] == 0.5
+
+
+def test_tau_is_fitted_on_images_with_a_label():
+    labels, logits = val(0)
+    ids = [f"VOC/{i}" for i in range(400)]
+    fields, energies = fit_decision(CLASSES, ids, labels, logits)
+    none = np.zeros((20, 3), int)
+    low = np.full((20, 3), -9.0, "f4")
+    more = [*ids, *(f"empty/{i}" for i in range(20))]
+    both = fit_decision(CLASSES, more, np.vstack([labels, none]), np.vstack([logits, low]))
+    assert both[0]["threshold"] == fields["threshold"]
+    np.testing.assert_array_equal(both[1], energies)
+    assert (fields["val"].negatives, both[0]["val"].negatives) == (0, 20)
+    assert fields["val"].sha256 == both[0]["val"].sha256
+    with pytest.raises(SnojoeError, match="val: expected images with a label"):
+        fit_decision(CLASSES, more[400:], none, low)
 
 
 def test_models_that_do_not_belong_together_are_named():

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from snojoe.data.archives import Archive
+from snojoe.data.archives import Archive, NameFinder
 from snojoe.data.tables import WRONG_FIELDS, check, joined, rows
 
 NAME = "groups.csv"
@@ -39,22 +39,23 @@ class Groups:
         for archive in archives:
             for name in archive:
                 if PurePosixPath(name).name == NAME:
-                    check(archive, name, list(self._read(archive, name)))
+                    find = NameFinder(archive)
+                    check(archive, name, list(self._read(archive, name, find)))
 
     def of(self, archive: Archive, image_name: str) -> tuple[str, ...]:
         """Groups of an image, by its name in its archive; empty where none is named."""
         return self._of.get((id(archive), image_name), ())
 
-    def _read(self, archive: Archive, name: str) -> Iterator[str]:
+    def _read(self, archive: Archive, name: str, find: NameFinder) -> Iterator[str]:
         """Take every row, or say what is wrong with it."""
         lines: dict[str, int] = {}
         for line, row in rows(archive, name, ("file", COLUMN)):
             if row is None:
                 yield f"line {line}: {WRONG_FIELDS}"
                 continue
-            path = (PurePosixPath(name).parent / row["file"]).as_posix()
+            path = find(PurePosixPath(name).parent.as_posix(), row["file"])
             groups = joined(row[COLUMN])
-            if path not in archive:
+            if path is None:
                 yield f"line {line}: no such file {row['file']!r}"
             elif path in lines:
                 yield f"line {line}: {row['file']!r} is in line {lines[path]} already"
@@ -62,4 +63,5 @@ class Groups:
                 yield f"line {line}: expected groups joined by ; or |; got {row[COLUMN]!r}"
             else:
                 self._of[id(archive), path] = tuple(groups)
-            lines.setdefault(path, line)
+            if path is not None:
+                lines.setdefault(path, line)

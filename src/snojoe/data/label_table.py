@@ -1,52 +1,62 @@
-"""A folder of images with a ``labels.csv``: the columns file, labels and split, one row per image.
+"""A folder of images with a table: one row per image, in the file ``labels.csv`` or another.
 
 ======  ==========================================================================================
-file    path from the folder of ``labels.csv``, with ``/``
-labels  one or several, joined by ``;`` or ``|``; empty where the image is not annotated
-split   ``train``, say: ``data.splits`` names ``<name of the folder>/train``
+file    path from the folder of the table; where none of them is there, names alone
+labels  one or several, joined by ``;`` or ``|``; ``-`` where the image shows none of the classes,
+        empty where it is not annotated. Or one column for each class, with 0 and 1
+split   optional: ``train``, say; ``data.splits`` names ``<name of the folder>/train``
 group   optional: what the image shares with others, see `snojoe.data.groups`
 ======  ==========================================================================================
 
-UTF-8, fields separated by commas; other columns are ignored.
+Fields are separated by commas, semicolons or tabs; other columns are ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from snojoe.data.archives import Archive, stem
+from snojoe.data.archives import Archive, NameFinder
+from snojoe.data.found import Found, Noticed, quoted, split_folder
 from snojoe.data.groups import COLUMN as GROUP
-from snojoe.data.tables import WRONG_FIELDS, check, joined, rows
+from snojoe.data.images import is_image
+from snojoe.data.tables import WRONG_FIELDS, check, joined, read_table
+from snojoe.support.errors import SnojoeError
 
-NAME = "labels.csv"
-COLUMNS = ("file", "labels", "split")
+# The second is Roboflow's of its multi-label sets, one in each of train, valid and test.
+NAMES = ("labels.csv", "_classes.csv")
+NEGATIVE = "-"
 
+_FILE = (
+    *("file", "filename", "file_name", "filepath", "file_path", "path"),
+    *("image", "image_name", "image_path", "img", "image index"),
+)
+_LABELS = ("labels", "label", "classes", "class", "tags", "finding labels")
+_SPLIT = ("split", "subset")
+_INDEX = ("", "unnamed: 0", "index", "id")  # pandas' own, and such
 
-def find_tables(archives: Sequence[Archive]) -> Iterator[LabelTable]:
-    """Every ``labels.csv`` of the archives."""
-    for archive in archives:
-        for name in archive:
-            if PurePosixPath(name).name == NAME:
-                yield LabelTable(archive, name)
+_CLASS_MARKS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
 class LabelTable:
-    """The images of one ``labels.csv``.
+    """The images of one table.
 
     Parameters
     ----------
     archive : Archive
     name : str
         Of the table in the archive. Its folder names the set; at the top of the archive, the
-        archive does.
+        archive does. A folder called after a split (``valid/_classes.csv``) names the list.
+    certain : container of str
+        Labels that are one class each, whatever they look like.
 
     Attributes
     ----------
-    lists : dict of str to list of str
-        From ``<set>/<split>`` to the images, ``<set>/<file>``.
+    lists : list of str
+        ``<set>/<split>``.
     known_classes : set of str
-        The labels of all rows.
+        The labels of all rows, and the columns of classes.
+    noticed : Noticed
 
     Raises
     ------
@@ -54,67 +64,180 @@ class LabelTable:
         Naming the lines that are wrong, and what was expected.
     """
 
-    def __init__(self, archive: Archive, name: str) -> None:
+    title = "a table of labels"
+
+    def __init__(self, archive: Archive, name: str, certain: Container[str] = ()) -> None:
         self.archive, self.name = archive, name
-        self.folder = PurePosixPath(name).parent
-        self.set = self.folder.name or stem(archive.path.resolve())
-        self.lists: dict[str, list[str]] = {}
-        self._labels: dict[str, set[str] | None] = {}
-        self._images: dict[str, str] = {}
+        self.noticed = Noticed()
+        folder = PurePosixPath(name).parent
+        if split_folder(name) == folder.name:
+            folder = folder.parent
+        self.set = folder.name or archive.name
+        self._where = f"{self.set}/{name.removeprefix(f'{folder}/')}"
+        self._found: dict[str, list[Found]] = {}
         self._lines: dict[str, int] = {}
-        self._groups: dict[str, tuple[str, ...]] = {}
+
+        self._table = read_table(archive, name)
+        self._columns = [self._table.column(*names) for names in (_FILE, _LABELS, _SPLIT, (GROUP,))]
+        file, labels, *_ = self._columns
+        self._classes = {} if labels is not None or file is None else self._class_columns()
+        if file is None or (labels is None and not self._classes):
+            raise SnojoeError(
+                f"{self._table.where}: expected a first line with file, and labels or a column of "
+                f"0 and 1 for each class; got {','.join(self._table.columns)!r}"
+            )
+        find = self._finder(folder.as_posix(), file)
         problems = [
             f"line {line}: {each}"
-            for line, row in rows(archive, name, COLUMNS, optional=[GROUP])
-            for each in self._add(line, row)
+            for line, cells in self._table.rows
+            for each in self._add(line, cells, find)
         ]
-        if not problems and not self._images:
+        if not problems and not self._found:
             problems = ["expected one row per image; there is none"]
-        check(archive, name, problems)
-        self.known_classes = set().union(*(found or () for found in self._labels.values()))
+        check(archive, name, [*problems, *self._joined_by_blanks(certain)])
+        named = (each.labels or () for found in self._found.values() for each in found)
+        self.known_classes = set(self._classes).union(*named)
 
-    def ids(self, item: str) -> list[str]:
+    @property
+    def lists(self) -> Sequence[str]:
+        return list(self._found)
+
+    def read(self, item: str) -> list[Found]:
         """Images of a list, in the order of the table."""
-        return self.lists[item]
+        return self._found[item]
 
-    def labels(self, image_id: str) -> set[str] | None:
-        """Labels of an image, or None where its cell is empty."""
-        return self._labels[image_id]
+    def everything(self) -> list[Found]:
+        """All rows."""
+        return [each for found in self._found.values() for each in found]
 
-    def image(self, item: str, image_id: str) -> tuple[Archive, str]:
-        """Archive of an image and its name there."""
-        return self.archive, self._images[image_id]
+    def is_mine(self, archive: Archive, name: str) -> bool:
+        """Whether a file is the table."""
+        return archive is self.archive and name == self.name
 
-    def annotation(self, image_id: str) -> str:
-        """Where the labels of an image stand."""
-        return f"{self.set}/{NAME}, line {self._lines[image_id]}"
+    def _class_columns(self) -> dict[str, int]:
+        """Columns of 0 and 1. One that holds hardly anything else is one with a mistake."""
+        others = {*_INDEX, *_FILE, *_SPLIT, GROUP}
+        found = {}
+        for i, column in enumerate(self._table.columns):
+            cells = [cells[i].lower() for _, cells in self._table.rows if cells and cells[i]]
+            if column.casefold() in others or not cells:
+                continue
+            if sum(cell in _CLASS_MARKS for cell in cells) > len(cells) / 2:
+                if column in found:
+                    raise SnojoeError(f"{self._table.where}: expected one column {column!r}")
+                found[column] = i
+            else:
+                self.noticed("columns without 0 and 1, not used", f"{self._where}: {column}")
+        return found
 
-    def groups(self, image_id: str) -> tuple[str, ...]:
-        """Groups of an image, by its id; empty where none is named."""
-        return self._groups[image_id]
+    def _finder(self, folder: str, file: int) -> Callable[[str], str | None]:
+        """From a cell to a file: by its path, or, where no path of the table is one, by name."""
+        exact = NameFinder(self.archive)
+        start = PurePosixPath(self.name).parent.as_posix()
+        cells = [cells[file] for _, cells in self._table.rows if cells]
+        if not cells or any(exact(start, cell) for cell in cells):
+            return lambda cell: exact(start, cell)
+        ends: dict[str, list[str]] = {}
+        for name in self.archive:
+            if is_image(name) and PurePosixPath(name).is_relative_to(folder):
+                path = PurePosixPath(name)
+                for key in {path.name, path.stem}:
+                    ends.setdefault(key, []).append(name)
 
-    def _add(self, line: int, row: Mapping[str, str] | None) -> Iterator[str]:
+        def by_name(cell: str) -> str | None:
+            parts = cell.replace("\\", "/").split("/")
+            names = ends.get(parts[-1], [])
+            if len(names) == 1 and ".." not in parts:
+                self.noticed("files found by their name alone", f"{self._where}: {names[0]}")
+                return names[0]
+            return None
+
+        return by_name
+
+    def _add(
+        self, line: int, cells: list[str] | None, find: Callable[[str], str | None]
+    ) -> Iterator[str]:
         """Take a row, or say what is wrong with it."""
-        if row is None:
+        if cells is None:
             yield WRONG_FIELDS
             return
-        file, labels, split = (row[column] for column in COLUMNS)
-        path = (self.folder / file).as_posix()
-        image_id = f"{self.set}/{PurePosixPath(file)}"  # ./a.jpg is a.jpg
-        if path not in self.archive:
+        file, _, split, group = (None if i is None else cells[i] for i in self._columns)
+        path = find(file or "")
+        if path is None:
             yield f"no such file {file!r}"
-        elif image_id in self._images:
-            yield f"{file!r} is in line {self._lines[image_id]} already"
+            return
+        split = split_folder(path) if split is None else split
+        if path in self._lines:
+            yield (
+                f"{file!r} is in line {self._lines[path]} already; expected one row per image, "
+                "its labels joined by ;"
+            )
         elif not split or "/" in split:
             yield f"expected the name of a split, without a slash; got {split!r}"
         else:
-            names, groups = joined(labels), joined(row[GROUP])
+            groups = joined(group or "")
             if "" in groups:
-                yield f"expected groups joined by ; or |; got {row[GROUP]!r}"
-            if "" in names or any("," in name for name in names):
-                yield f"expected labels joined by ; or |; got {labels!r}"
-            self.lists.setdefault(f"{self.set}/{split}", []).append(image_id)
-            self._labels[image_id] = set(names) or None
-            self._images[image_id] = path
-            self._lines[image_id] = line
-            self._groups[image_id] = tuple(groups)
+                yield f"expected groups joined by ; or |; got {group!r}"
+            try:
+                labels = self._labels(cells)
+            except ValueError as error:
+                yield str(error)
+                return
+            self._lines[path] = line
+            folder = PurePosixPath(self.name).parent
+            inside = PurePosixPath(path)
+            if inside.is_relative_to(folder):
+                inside = inside.relative_to(folder)
+            if split_folder(self.name) == folder.name:
+                inside = folder.name / inside
+            self._found.setdefault(f"{self.set}/{split}", []).append(
+                Found(
+                    f"{self.set}/{inside}",
+                    self.archive,
+                    path,
+                    labels,
+                    f"{self._where}, line {line}",
+                    tuple(groups),
+                )
+            )
+
+    def _labels(self, cells: Sequence[str]) -> frozenset[str] | None:
+        """Labels of a row; raises ValueError where they are none."""
+        if self._classes:
+            marks = {name: cells[i].lower() for name, i in self._classes.items()}
+            if not any(marks.values()):
+                return None
+            for name, mark in marks.items():
+                if mark not in _CLASS_MARKS:
+                    raise ValueError(f"expected 0 or 1 for {name}; got {mark!r}")
+            return frozenset(name for name, mark in marks.items() if _CLASS_MARKS[mark])
+        cell = cells[self._columns[1] or 0]
+        if cell == NEGATIVE:
+            return frozenset()
+        names = joined(cell)
+        # Python's and JSON's lists, and those with commas, could be meant as one name or several.
+        if "" in names or any("," in name or name[0] in "[{(\"'" for name in names):
+            raise ValueError(f"expected labels joined by ; or |; got {cell!r}")
+        return frozenset(names) or None
+
+    def _joined_by_blanks(self, certain: Container[str]) -> Iterator[str]:
+        """``cat dog`` where there are a cat and a dog: one name, or two."""
+        everything = [each for found in self._found.values() for each in found]
+        known = frozenset[str]().union(*(each.labels or () for each in everything))
+        doubtful = {
+            name
+            for name in known
+            if " " in name and name not in certain and known.issuperset(name.split())
+        }
+        for each in everything if doubtful and not self._classes else ():
+            for label in sorted((each.labels or frozenset()) & doubtful):
+                yield (
+                    f"line {self._lines[each.name]}: expected labels joined by ; or |; got "
+                    f"{label!r}, and {quoted(label.split())} are labels, too. If it is a class of "
+                    f"its own, set data.label_meanings to {{{label}: class}}"
+                )
+
+
+def is_table(name: str) -> bool:
+    """Whether a file's name is that of a table that is looked for by itself."""
+    return PurePosixPath(name).name.lower() in NAMES

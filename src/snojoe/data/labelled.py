@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from snojoe.data.archives import Archive
+from snojoe.data.found import Format, Found, Noticed, quoted
 from snojoe.data.groups import Groups
-from snojoe.data.label_table import LabelTable, find_tables
+from snojoe.data.images import is_image
+from snojoe.data.label_table import LabelTable, is_table
+from snojoe.data.left_out import left_out
+from snojoe.data.shares import split_by_shares
 from snojoe.data.voc import VOCDevkit
+from snojoe.data.xml_beside import XMLBeside
+from snojoe.params import Data, Meaning, Unannotated
 from snojoe.support.errors import SnojoeError
 
-Annotations: TypeAlias = VOCDevkit | LabelTable
-"""Lists of images, and what is annotated in them."""
+# Labels that may say that there is none: what they mean is asked.
+NONE_WORDS = {
+    *("none", "background", "negative", "nothing", "empty", "no label", "no labels", "no finding"),
+    *("unlabeled", "unlabelled", "null", "nan", "n/a", "na", "no object", "no objects"),
+}
 
 
 class Example(NamedTuple):
@@ -30,124 +40,285 @@ class Example(NamedTuple):
     groups: tuple[str, ...] = ()
 
 
+class Labelled(NamedTuple):
+    """Images by split, their classes, and what a user should know of them."""
+
+    classes: list[str]
+    splits: dict[str, list[Example]]
+    notes: list[str]
+    left_out: dict[str, dict[str, list[str]]]
+
+
 class LabelledImages:
-    """The archives of ``data.id``, joined: in the VOC format, with a ``labels.csv``, or both.
+    """The archives of ``data.id``, joined, whatever their formats.
 
     Parameters
     ----------
     archives : sequence of Archive
+    tables : sequence of str or None
+        For each archive the name of the table in it, where it has one that is not found by itself.
     difficult : bool
         Whether an object marked difficult makes its image positive, in the VOC format.
+    unannotated : "unknown" or "negative"
+        What it means that nobody annotated an image.
+    meanings : mapping
+        From a label to what it means, if not a class.
+    group_pattern : str or None
+        A regular expression whose match in an image's name in its archive names its group.
 
     Attributes
     ----------
-    classes : list of str
-        Sorted. Those of the VOC format's per-class lists (``dog_train.txt``) and of all rows of the
-        label tables, where the archives hold any; else from the annotations of the images that a
-        call to ``examples`` asks for first.
-    disagreements : list of str
-        Where per-class lists and the annotations of the images asked for say different things.
+    formats : list of Format
+    lists : list of str
+        ``<set>/<list>``: what ``data.splits`` may name.
+    noticed : Noticed
 
     Raises
     ------
     SnojoeError
-        If the archives hold no list of images, a label table is wrong, or two have the same name.
+        If an archive holds no labelled images, its only table is wrong, or two lists have the same
+        name.
     """
 
-    def __init__(self, archives: Sequence[Archive], *, difficult: bool = True) -> None:
-        sources: list[Annotations] = [
-            VOCDevkit(archives, difficult=difficult),
-            *find_tables(archives),
-        ]
-        self._sources: dict[str, Annotations] = {}
-        for source in sources:
+    def __init__(
+        self,
+        archives: Sequence[Archive],
+        *,
+        tables: Sequence[str | None] = (),
+        difficult: bool = True,
+        unannotated: Unannotated = "unknown",
+        meanings: Mapping[str, Meaning] | None = None,
+        group_pattern: str | None = None,
+    ) -> None:
+        self._archives, self._difficult = archives, difficult
+        self._unannotated, self._meanings = unannotated, meanings or {}
+        self._pattern = re.compile(group_pattern) if group_pattern else None
+        self.noticed = Noticed()
+        named = dict(zip(map(id, archives), tables, strict=False))
+        voc = VOCDevkit([a for a in archives if not named.get(id(a))], difficult=difficult)
+        self.formats: list[Format] = [voc] if voc.lists else []
+        for archive in archives:
+            self.formats += self._formats(archive, named.get(id(archive)), voc)
+        self._of: dict[str, Format] = {}
+        for source in self.formats:
             for item in source.lists:
-                if item in self._sources:
+                if item in self._of:
                     raise SnojoeError(f"data.id: {item} is there twice")
-                self._sources[item] = source
-        if not self._sources:
-            where = ", ".join(str(archive.path) for archive in archives)
-            raise SnojoeError(
-                f"{where}: expected <set>/ImageSets/Main/<list>.txt or <set>/labels.csv; found none"
-            )
+                self._of[item] = source
         self._groups = Groups(archives)
-        self.classes = sorted(set().union(*(source.known_classes for source in sources)))
-        self.disagreements: list[str] = []
+
+    @classmethod
+    def of(cls, data: Data, archives: Sequence[Archive]) -> LabelledImages:
+        """The archives of the parameters."""
+        return cls(
+            archives,
+            tables=[source.labels for source in data.id],
+            difficult=data.difficult,
+            unannotated=data.unannotated,
+            meanings=data.label_meanings,
+            group_pattern=data.group_pattern,
+        )
 
     @property
     def lists(self) -> list[str]:
-        """Lists of images, as ``<set>/<list>``."""
-        return sorted(self._sources)
+        return sorted(self._of)
 
-    def examples(self, lists: Iterable[str], *, labelled: bool = True) -> list[Example]:
-        """Images of the given lists, in their order.
+    def read(self, splits: Mapping[str, list[str]] | Mapping[str, float]) -> Labelled:
+        """Images of lists by split, or all images by shares.
 
-        Parameters
-        ----------
-        lists : iterable of str
-            Such as ``["VOC2012/train", "VOC2007/trainval"]``.
-        labelled : bool
-            Whether every image needs its annotation. If not, a missing one leaves all examples
-            without labels: VOC2012's test archive annotates some images, with some of their
-            objects.
+        All but those of ``test`` need their annotations. A missing one there leaves the split
+        without labels: VOC2012's test archive annotates some images, with some of their objects.
 
         Raises
         ------
         SnojoeError
-            Naming the list, the image or the annotation that is missing, repeated or wrong.
+            Naming the list, the image, the annotation or the label that is missing, repeated or
+            wrong.
+        """
+        lists = {split: names for split, names in splits.items() if isinstance(names, list)}
+        shares = {split: share for split, share in splits.items() if isinstance(share, float)}
+        if shares:
+            found = split_by_shares(self._everything(), shares)
+        else:
+            found = {s: self.images(names, labelled=s != "test") for s, names in lists.items()}
+        seen = {
+            name for images in found.values() for image in images for name in image.labels or ()
+        }
+        classes = sorted(seen | self._known(seen))
+        examples = {
+            split: [_example(image, classes) for image in images] for split, images in found.items()
+        }
+        used = {(id(each.archive), each.name) for images in found.values() for each in images}
+        unused = {str(archive.path): self._left_out(archive, used) for archive in self._archives}
+        return Labelled(classes, examples, self._notes(found), unused)
+
+    def images(self, lists: Iterable[str], *, labelled: bool = True) -> list[Found]:
+        """Images of the given lists, in their order, with their groups and what labels mean.
+
+        `labelled` is whether every image needs its annotation.
         """
         lists = list(lists)
         for item in lists:
-            if item not in self._sources:
-                known = ", ".join(self.lists)
-                raise SnojoeError(f"{item}: no such image-set list; there are {known}")
-        listed = [
-            (item, source, image_id)
-            for item in lists
-            for source in [self._sources[item]]
-            for image_id in source.ids(item)
-        ]
+            if item not in self._of:
+                raise SnojoeError(f"{item}: no such list of images; {self._there()}")
+        listed = [(item, image) for item in lists for image in self._of[item].read(item)]
         seen: dict[str, str] = {}
-        for item, _, image_id in listed:
-            if image_id in seen:
-                other = seen[image_id]
+        for item, image in listed:
+            if image.id in seen:
+                other = seen[image.id]
                 where = f"twice in {item}" if other == item else f"in both {other} and {item}"
-                raise SnojoeError(f"{image_id}: listed {where}")
-            seen[image_id] = item
-
-        names = {image_id: source.labels(image_id) for _, source, image_id in listed}
-        unannotated = [(source, i) for _, source, i in listed if names[i] is None]
+                raise SnojoeError(f"{image.id}: listed {where}")
+            seen[image.id] = item
+        found = self._meant([image for _, image in listed])
+        unannotated = [image for image in found if image.labels is None]
         if unannotated and labelled:
-            source, image_id = unannotated[0]
             raise SnojoeError(
-                f"{' + '.join(lists)}: {len(unannotated)} of {len(listed)} images have no "
-                f"annotation, such as {source.annotation(image_id)}"
+                f"{' + '.join(lists)}: {len(unannotated)} of {len(found)} images have no "
+                f"annotation, such as {unannotated[0].where}. If that says that they show none of "
+                "the classes, set data.unannotated to negative"
             )
-        if unannotated:
-            names = dict.fromkeys(names)
-        if not self.classes:
-            self.classes = sorted({name for found in names.values() for name in found or ()})
-        examples = [self._example(*each, names[each[2]]) for each in listed]
-        annotated = {i: found for i, found in names.items() if found is not None}
-        for item in lists if annotated else ():
-            source = self._sources[item]
-            if isinstance(source, VOCDevkit):
-                self.disagreements += source.disagreements(item, annotated)
-        return examples
+        return [image._replace(labels=None) for image in found] if unannotated else found
 
-    def _example(
-        self, item: str, source: Annotations, image_id: str, names: set[str] | None
-    ) -> Example:
-        archive, image_name = source.image(item, image_id)
-        groups = self._groups.of(archive, image_name)
-        if isinstance(source, LabelTable):
-            groups = tuple(dict.fromkeys((*groups, *source.groups(image_id))))
-        if names is None:
-            return Example(image_id, archive, image_name, None, groups)
-        for name in sorted(names - set(self.classes)):
-            raise SnojoeError(
-                f"{source.annotation(image_id)}: class {name!r} is not in the class list: "
-                f"{', '.join(self.classes)}"
+    def _formats(self, archive: Archive, table: str | None, voc: VOCDevkit) -> list[Format]:
+        """What one archive holds besides VOC sets with lists."""
+        certain = {label for label, meaning in self._meanings.items() if meaning == "class"}
+        if table is not None:
+            if table not in archive:
+                there = quoted(name for name in archive if name.lower().endswith(".csv"))
+                raise SnojoeError(f"{archive.path}: no table {table!r}; there is {there or 'none'}")
+            return [LabelTable(archive, table, certain)]
+        formats: list[Format] = []
+        wrong: list[str] = []
+        for name in filter(is_table, archive):
+            try:
+                formats.append(LabelTable(archive, name, certain))
+            except SnojoeError as error:
+                wrong.append(str(error))
+        if not formats and not voc.covers(archive):
+            beside = XMLBeside(archive, difficult=self._difficult)
+            formats += [beside] if beside.lists else []
+        if not formats and not voc.covers(archive):
+            raise SnojoeError("\n".join(wrong) or _nothing(archive))
+        for line in wrong:
+            self.noticed(f"not used, since it is no table of labels: {line.splitlines()[0]}")
+        return formats
+
+    def _everything(self) -> list[Found]:
+        """All images that are annotated, each once."""
+        seen: dict[tuple[int, str], Found] = {}
+        for source in self.formats:
+            for image in source.everything():
+                other = seen.setdefault((id(image.archive), image.name), image)
+                if other is not image:
+                    raise SnojoeError(
+                        f"{image.archive.path}: {image.name} has labels in {other.where} and in "
+                        f"{image.where}; expected one of them: data.splits with lists chooses"
+                    )
+        found = self._meant(list(seen.values()))
+        for image in found:
+            if image.labels is None:
+                what = "images without annotation (data.unannotated is unknown), not used"
+                self.noticed(what, f"{image.archive.path}: {image.name}")
+        return [image for image in found if image.labels is not None]
+
+    def _meant(self, found: Sequence[Found]) -> list[Found]:
+        """What labels mean, and all groups."""
+        asked: dict[str, list[str]] = {}
+        result = []
+        for image in found:
+            labels = image.labels
+            if labels is None and self._unannotated == "negative":
+                labels = frozenset()
+            for name in sorted(labels or ()):
+                meaning = self._meanings.get(name)
+                if meaning is None and name.casefold() in NONE_WORDS:
+                    asked.setdefault(name, []).append(image.where)
+                elif meaning == "negative" and labels != frozenset({name}):
+                    raise SnojoeError(
+                        f"{image.where}: expected {name!r} alone, since it says that there is none "
+                        f"(data.label_meanings); got {quoted(sorted(labels or ()))}"
+                    )
+                elif meaning in ("negative", "unannotated"):
+                    rest = (labels or frozenset()) - {name}
+                    labels = None if meaning == "unannotated" and not rest else rest
+            result.append(image._replace(labels=labels, groups=self._groups_of(image)))
+        if asked:
+            raise SnojoeError("\n".join(_question(*each) for each in asked.items()))
+        return result
+
+    def _groups_of(self, image: Found) -> tuple[str, ...]:
+        groups = [*self._groups.of(image.archive, image.name), *image.groups]
+        if self._pattern and (match := self._pattern.search(image.name)):
+            groups += [next((part for part in match.groups() if part), match[0])]
+        elif self._pattern:
+            self.noticed("images that data.group_pattern does not match, on their own", image.id)
+        return tuple(dict.fromkeys(groups))
+
+    def _known(self, seen: set[str]) -> set[str]:
+        """Classes that formats name; the ``background`` of a list of classes is none by itself."""
+        named = set[str]().union(*(source.known_classes for source in self.formats))
+        meant = {name for name, meaning in self._meanings.items() if meaning != "class"}
+        words = {n for n in named - seen if n.casefold() in NONE_WORDS and n not in self._meanings}
+        return named - meant - words
+
+    def _left_out(self, archive: Archive, used: set[tuple[int, str]]) -> dict[str, list[str]]:
+        images = {name for where, name in used if where == id(archive)}
+        return left_out(
+            archive, images, lambda a, name: any(f.is_mine(a, name) for f in self.formats)
+        )
+
+    def _notes(self, found: Mapping[str, Sequence[Found]]) -> list[str]:
+        lines = [line for source in self.formats for line in source.noticed.lines()]
+        negatives = {
+            split: count
+            for split, images in found.items()
+            if (count := sum(image.labels == frozenset() for image in images))
+        }
+        if negatives:
+            counts = ", ".join(f"{count} of {split}" for split, count in negatives.items())
+            lines.append(
+                f"images that show none of the classes: {counts}. They teach; tau is fitted on the "
+                "val images that have a label, and holds for such"
             )
-        labels = np.array([name in names for name in self.classes], dtype=np.uint8)
-        return Example(image_id, archive, image_name, labels, groups)
+        return [*self.noticed.lines(), *lines]
+
+    def _there(self) -> str:
+        return f"there are {', '.join(self.lists) or 'none'}, in " + ", ".join(
+            f"{archive.path}" for archive in self._archives
+        )
+
+
+def _question(label: str, where: Sequence[str]) -> str:
+    return (
+        f"{where[0]}: does the label {label!r} ({len(where)} images) say that an image shows none "
+        f"of the classes? Then set data.label_meanings to {{{label}: negative}}; to "
+        f"{{{label}: unannotated}} if nobody looked, to {{{label}: class}} if it is a class"
+    )
+
+
+def _nothing(archive: Archive) -> str:
+    images = sum(map(is_image, archive))
+    tables = [name for name in archive if name.lower().endswith(".csv")]
+    xml = sum(name.lower().endswith(".xml") for name in archive)
+    named = f"; labels: {tables[0]} beside its path in data.id takes that table" if tables else ""
+    return (
+        f"{archive.path}: expected labelled images: <set>/ImageSets/Main/<list>.txt, labels.csv, "
+        f"or an XML file with the name of each image; found {images} images, {xml} XML files, "
+        f"{len(tables)} tables{named}"
+    )
+
+
+def _example(image: Found, classes: Sequence[str]) -> Example:
+    labels = None
+    if image.labels is not None:
+        labels = np.array([name in image.labels for name in classes], dtype=np.uint8)
+    return Example(image.id, image.archive, image.name, labels, image.groups)
+
+
+def alike(classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Classes that may be one: ``Dog`` and ``dog``, ``traffic_light`` and ``traffic light``."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        plain = re.sub(r"[\s_-]+", " ", name).casefold().strip()
+        if (other := seen.setdefault(plain, name)) != name:
+            yield other, name

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from snojoe.data.archives import Archive
-from snojoe.data.expected import check_expected, describe
-from snojoe.data.groups import Groups
-from snojoe.data.images import ImageError, decode, is_image, resize
-from snojoe.data.labelled import Example, LabelledImages
+from snojoe.data.images import ImageError, decode, resize
+from snojoe.data.labelled import Example
 from snojoe.data.prepared import CLASSES, REPORT
+from snojoe.data.sets import positives_of, read_sets, without_positive
 from snojoe.data.shards import Content, ShardRow, write_shards
 from snojoe.params import Data
 from snojoe.support.errors import SnojoeError
@@ -54,12 +50,9 @@ def prepare(
         atomic_folder(target) as folder,
     ):
         # Every archive and list is read before the first image is decoded.
-        sets = _read(data, locate, scratch)
-        for line in sets.disagreements:
+        sets = read_sets(data, locate, scratch)
+        for line in sets.notes:
             say(line)
-        for name, groups in sets.identical.items():
-            if groups:
-                say(f"{name}: identical images: {describe(groups)}")
 
         write_json(folder / CLASSES, sets.classes)
         writer = _Writer(data, folder, say)
@@ -79,36 +72,8 @@ def prepare(
         }
         write_json(folder / REPORT, report)
         for split in ("train", "val"):
-            counts = report["id"][split]["positives"]
-            if empty := [name for name, count in counts.items() if not count]:
-                why = "nothing can be learnt of it" if split == "train" else "its AP is undefined"
-                say(f"{split}: no image is positive for {', '.join(empty)}: {why}")
-
-
-class _Sets(NamedTuple):
-    classes: list[str]
-    splits: dict[str, list[Example]]
-    ood: dict[str, list[Example]]
-    identical: dict[str, list[list[str]]]
-    disagreements: list[str]
-
-
-def _read(data: Data, locate: Callable[[Any], Path], scratch: Path) -> _Sets:
-    """Names, places and labels of all images, checked."""
-    archives = [Archive(locate(source), scratch) for source in data.id]
-    labelled = LabelledImages(archives, difficult=data.difficult)
-    splits = {
-        "train": labelled.examples(data.splits.train),
-        "val": labelled.examples(data.splits.val),
-        "test": labelled.examples(data.splits.test, labelled=False),
-    }
-    _check_disjoint(splits, data.test_is_val)
-    ood = {
-        name: _images_of(name, Archive(locate(source), scratch))
-        for name, source in data.ood.items()
-    }
-    identical = check_expected(data, _positives(labelled.classes, splits["train"]), splits, ood)
-    return _Sets(labelled.classes, splits, ood, identical, labelled.disagreements)
+            if empty := without_positive(split, report["id"][split]["positives"]):
+                say(empty)
 
 
 class _Writer:
@@ -160,34 +125,5 @@ class _Writer:
         self.say(f"{split}: {count:,} images")
         for line in bad:
             self.say(f"{split}: left out, it does not decode: {line}")
-        positives = {"positives": _positives(classes, kept)} if classes else {}
+        positives = {"positives": positives_of(classes, kept)} if classes else {}
         return {"images": count, "undecodable": bad, **positives}
-
-
-def _images_of(name: str, archive: Archive) -> list[Example]:
-    groups = Groups([archive])
-    found = [
-        Example(path, archive, path, None, groups.of(archive, path))
-        for path in archive
-        if is_image(path)
-    ]
-    if not found:
-        raise SnojoeError(f"data.ood.{name}: {archive.path} holds no image")
-    return found
-
-
-def _check_disjoint(splits: dict[str, list[Example]], test_is_val: bool) -> None:
-    seen: dict[str, str] = {}
-    for split, examples in splits.items():
-        if split == "test" and test_is_val:
-            continue
-        for example in examples:
-            if (other := seen.setdefault(example.id, split)) != split:
-                raise SnojoeError(f"data.splits: {example.id} is in both {other} and {split}")
-
-
-def _positives(classes: Sequence[str], examples: Sequence[Example]) -> dict[str, int]:
-    labelled = [example.labels for example in examples if example.labels is not None]
-    if not labelled:
-        return {}
-    return dict(zip(classes, np.sum(labelled, axis=0, dtype=int).tolist(), strict=True))

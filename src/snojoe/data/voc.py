@@ -1,4 +1,4 @@
-"""The PASCAL-VOC format: annotations and image-set lists to a label matrix.
+"""The PASCAL-VOC format with its lists: annotations and image-set lists to labelled images.
 
 Everingham et al., The PASCAL Visual Object Classes Challenge: A Retrospective, IJCV 2015.
 An image is positive for a class when any of its objects is annotated, difficult ones included
@@ -8,17 +8,34 @@ An image is positive for a class when any of its objects is annotated, difficult
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from xml.etree.ElementTree import Element, ParseError
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
-
+from snojoe.data.annotation import Annotation, read_annotation
 from snojoe.data.archives import Archive
+from snojoe.data.found import Found, Noticed, quoted
+from snojoe.data.images import is_image
 from snojoe.support.errors import SnojoeError
-from snojoe.support.text import first_line
 
-_LIST = re.compile(r"^(?:.*/)?(?P<set>[^/]+)/ImageSets/Main/(?P<list>[^/]+)\.txt$")
+_PART = re.compile(
+    r"^(?:(?P<root>.*)/)?(?P<kind>JPEGImages|Annotations|ImageSets/Main)/(?P<name>.+)$"
+)
+_MARKED = re.compile(r"^(?P<name>.*?)\s+(?P<mark>-1|0|\+?1)$")
+
+
+class _File(NamedTuple):
+    archive: Archive
+    name: str
+
+
+class _Set:
+    """What one set holds, from all archives: lists, annotations and images by stem."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, _File] = {}
+        self.annotations: dict[str, list[_File]] = {}
+        self.images: dict[str, list[_File]] = {}
 
 
 class VOCDevkit:
@@ -28,7 +45,7 @@ class VOCDevkit:
     ----------
     archives : sequence of Archive
         Each holds ``<anything>/<set>/{Annotations,ImageSets/Main,JPEGImages}``, where <set> is
-        VOC2012, say.
+        VOC2012, say; without <set>, at its top, the archive names the set.
     difficult : bool
         Whether an object marked difficult makes its image positive.
 
@@ -38,139 +55,245 @@ class VOCDevkit:
         Image-set lists, as ``<set>/<list>``, without the per-class ones.
     known_classes : set of str
         From the names of the per-class lists (``dog_train.txt``); empty where there are none.
+    noticed : Noticed
+        Where lists, annotations and the names of files say different things.
     """
+
+    title = "PASCAL-VOC"
 
     def __init__(self, archives: Sequence[Archive], *, difficult: bool = True) -> None:
         self.difficult = difficult
+        self.noticed = Noticed()
         self._archives = archives
-        self._lists: dict[tuple[str, str], tuple[Archive, str]] = {}
-        for archive in archives:
-            for name in archive:
-                if match := _LIST.match(name):
-                    self._lists.setdefault((match["set"], match["list"]), (archive, name))
-        self._files = {
-            _last_three(name): (archive, name) for archive in archives for name in archive
+        self._sets: dict[str, _Set] = {}
+        self._roots: set[tuple[int, str]] = set()
+        parts = [
+            (archive, name, match)
+            for archive in archives
+            for name in archive
+            if (match := _PART.match(name))
+        ]
+        listed = {_set_name(a, m) for a, _, m in parts if m["kind"] == "ImageSets/Main"}
+        for archive, name, match in parts:
+            if (set_name := _set_name(archive, match)) in listed:
+                self._take(self._sets.setdefault(set_name, _Set()), archive, name, match)
+        self._class_lists = {
+            (set_name, list_name)
+            for set_name, voc in self._sets.items()
+            for list_name in voc.lists
+            if self._is_class_list(voc, list_name)
         }
-        self._jpegs = {
-            name.rsplit(".", 1)[0]: name for name in self._files if "/JPEGImages/" in name
-        }
-        self.lists = [f"{s}/{n}" for s, n in self._lists if not self._is_class_list(s, n)]
-        self.known_classes = {
-            n.rpartition("_")[0] for s, n in self._lists if self._is_class_list(s, n)
-        }
+        self.lists = [
+            f"{set_name}/{list_name}"
+            for set_name, voc in self._sets.items()
+            for list_name in voc.lists
+            if (set_name, list_name) not in self._class_lists
+        ]
+        self._known: dict[str, set[str]] = {}
+        for set_name, list_name in self._class_lists:
+            self._known.setdefault(set_name, set()).add(list_name.rpartition("_")[0])
+        self.known_classes = set().union(*self._known.values())
 
-    def ids(self, item: str) -> list[str]:
+    def _take(self, voc: _Set, archive: Archive, name: str, match: re.Match[str]) -> None:
+        self._roots.add((id(archive), match["root"] or ""))
+        stem, _, suffix = match["name"].rpartition(".")
+        file = _File(archive, name)
+        if match["kind"] == "JPEGImages":
+            if is_image(name):
+                voc.images.setdefault(stem, []).append(file)
+        elif match["kind"] == "Annotations":
+            if suffix.lower() == "xml":
+                voc.annotations.setdefault(stem, []).append(file)
+        elif suffix == "txt" and "/" not in stem:
+            other = voc.lists.setdefault(stem, file)
+            if other is not file and archive[name] != other.archive[other.name]:
+                raise SnojoeError(
+                    f"{_set_name(archive, match)}/{stem} is there twice, and differs: "
+                    f"{other.archive.path}: {other.name} and {archive.path}: {name}"
+                )
+
+    def read(self, item: str) -> list[Found]:
         """Images of a list in its order, as ``<set>/<name>``.
 
         Raises
         ------
         SnojoeError
-            If it lists nothing or is not text.
+            If it lists nothing or is not text, or one of its images or annotations is missing,
+            ambiguous or wrong.
         """
         set_name, list_name = item.split("/")
-        archive, name = self._lists[set_name, list_name]
-        lines = [line.split() for line in archive.text(name).splitlines()]
-        stems = [words[0] for words in lines if words]
-        if not stems:
-            raise SnojoeError(f"{archive.path}: {name} lists no image")
-        if wrong := [stem for stem in stems if "/" in stem or not stem.isprintable()]:
-            raise SnojoeError(f"{archive.path}: {name}: {wrong[0][:80]!r} is no image's name")
-        return [f"{set_name}/{stem}" for stem in stems]
+        voc = self._sets[set_name]
+        where, lines = self._lines(voc, list_name)
+        if not lines:
+            raise SnojoeError(f"{where} lists no image")
+        stems = [self._named(voc, set_name, where, line) for line in lines]
+        found = [self._found(set_name, stem, item) for stem in stems]
+        if all(each.labels is not None for each in found):
+            labels = {
+                stem: each.labels or frozenset() for stem, each in zip(stems, found, strict=True)
+            }
+            for line in self._disagreements(set_name, list_name, labels):
+                self.noticed(line)
+        return found
 
-    def image(self, item: str, image_id: str) -> tuple[Archive, str]:
-        """Archive of an image and its name there.
+    def everything(self) -> list[Found]:
+        """All images of all sets that have lists."""
+        return [
+            self._found(set_name, stem, set_name)
+            for set_name, voc in self._sets.items()
+            for stem in voc.images
+        ]
 
-        Raises
-        ------
-        SnojoeError
-            If there is none, naming the list `item` that asks for it.
-        """
-        stem = _inside(image_id, "JPEGImages")
-        if stem not in self._jpegs:
-            raise SnojoeError(f"{item}: no image {stem}.jpg for the listed {image_id}")
-        return self._files[self._jpegs[stem]]
+    def covers(self, archive: Archive) -> bool:
+        """Whether an archive holds some of a set that has lists."""
+        return any(where == id(archive) for where, _ in self._roots)
 
-    def annotation(self, image_id: str) -> str:
-        """Name of the annotation file of an image, as ``<set>/Annotations/<name>.xml``."""
-        return f"{_inside(image_id, 'Annotations')}.xml"
+    def is_mine(self, archive: Archive, name: str) -> bool:
+        """Whether a file is a list or an annotation of a set."""
+        match = _PART.match(name)
+        return (
+            match is not None
+            and (id(archive), match["root"] or "") in self._roots
+            and name.lower().endswith((".txt", ".xml"))
+        )
 
-    def labels(self, image_id: str) -> set[str] | None:
-        """Class names annotated in an image, or None without an annotation file.
+    def _lines(self, voc: _Set, list_name: str) -> tuple[str, list[str]]:
+        archive, name = voc.lists[list_name]
+        lines = [line.strip() for line in archive.text(name).splitlines()]
+        return f"{archive.path}: {name}", [line for line in lines if line]
 
-        Raises
-        ------
-        SnojoeError
-            If the annotation is not one, naming it.
-        """
-        key = self.annotation(image_id)
-        if key not in self._files:
-            return None
-        archive, name = self._files[key]
-        try:
-            root = fromstring(archive[name])
-        except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+    def _named(self, voc: _Set, set_name: str, where: str, line: str) -> str:
+        """The stem that a line means, which may have its suffix or a mark behind it."""
+        text = line.replace("\\", "/").removeprefix("./")
+        if not text.isprintable() or text.startswith("/") or ".." in text.split("/"):
+            raise SnojoeError(f"{where}: {line[:80]!r} is no image's name")
+        marked = _MARKED.match(text)
+        for name in (text, *([marked["name"]] if marked else [])):
+            inside = name.rpartition("JPEGImages/")[2]
+            for stem in (name, inside, inside.rpartition(".")[0] if is_image(inside) else inside):
+                if stem in voc.images or stem in voc.annotations:
+                    return stem
+        return marked["name"] if marked else text
+
+    def _found(self, set_name: str, stem: str, item: str) -> Found:
+        voc = self._sets[set_name]
+        annotation = None
+        where = f"{set_name}/Annotations/{stem}.xml"
+        if files := voc.annotations.get(stem):
+            file = _the_one(where, files)
+            annotation = read_annotation(*file, difficult=self.difficult)
+            if known := self._known.get(set_name, set()):
+                for label in sorted(annotation.labels - known):
+                    raise SnojoeError(
+                        f"{where}: class {label!r} is not in the class list: "
+                        f"{', '.join(sorted(known))}"
+                    )
+        image = self._image(set_name, stem, item, annotation)
+        labels = annotation.labels if annotation else None
+        return Found(f"{set_name}/{stem}", *image, labels, where)
+
+    def _image(self, set_name: str, stem: str, item: str, annotation: Annotation | None) -> _File:
+        voc = self._sets[set_name]
+        named = f"{set_name}/JPEGImages/{stem}"
+        files = voc.images.get(stem, [])
+        if not files:
             raise SnojoeError(
-                f"{archive.path}: {name} is not valid XML ({first_line(error)})"
-            ) from None
-        if root.tag != "annotation":
-            raise SnojoeError(f"{archive.path}: {name}: expected <annotation>; got <{root.tag}>")
-        other = f"{_inside(image_id, 'JPEGImages').rpartition('/')[0]}/{_stem(root)}"
-        if other != _inside(image_id, "JPEGImages") and other in self._jpegs:
-            raise SnojoeError(f"{archive.path}: {name} is the annotation of {other}.jpg")
-        names = set()
-        for thing in root.iterfind("object"):
-            label = (thing.findtext("name") or "").strip()
-            if not label:
-                raise SnojoeError(f"{archive.path}: {name}: an <object> without a <name>")
-            difficult = (thing.findtext("difficult") or "0").strip()
-            if difficult not in ("0", "1"):
-                raise SnojoeError(
-                    f"{archive.path}: {name}: <difficult>: expected 0 or 1; got {difficult!r}"
+                f"{item}: no image {named}.jpg for the listed {set_name}/{stem}"
+                f"{self._elsewhere(stem)}"
+            )
+        if annotation and annotation.filename:
+            folder, slash, own = stem.rpartition("/")
+            other = f"{folder}{slash}{annotation.image_stem}"
+            if own not in (annotation.image_stem, annotation.filename) and other in voc.images:
+                self.noticed(
+                    "annotations whose <filename> and own name disagree, the own name counts",
+                    f"{set_name}/Annotations/{stem}.xml, which says {annotation.filename}",
                 )
-            if self.difficult or difficult == "0":
-                names.add(label)
-        return names
+        names = sorted({PurePosixPath(file.name).name for file in files})
+        if len(names) > 1:
+            chosen = choose(named, names, annotation, self.noticed)
+            files = [file for file in files if PurePosixPath(file.name).name == chosen]
+        return _the_one(named, files)
 
-    def disagreements(self, item: str, names: Mapping[str, set[str]]) -> Iterator[str]:
-        """Where the per-class lists beside a list say something else than the annotations.
+    def _elsewhere(self, stem: str) -> str:
+        """Where there is an image of this name instead: often, a folder of the path is missing."""
+        for archive in self._archives:
+            for name in archive:
+                if is_image(name) and PurePosixPath(name).stem == stem:
+                    return f"; there is {archive.path}: {name}"
+        return ""
 
-        `names` are the class names annotated in each image that was asked for.
-        """
-        set_name, list_name = item.split("/")
-        positive = {"1", "0"} if self.difficult else {"1"}
-        listed = self.ids(item)
-        for label in sorted(self.known_classes):
-            if (key := (set_name, f"{label}_{list_name}")) not in self._lists:
+    def _disagreements(
+        self, set_name: str, list_name: str, labels: dict[str, frozenset[str]]
+    ) -> Iterator[str]:
+        """Where the per-class lists beside a list say something else than the annotations."""
+        voc = self._sets[set_name]
+        positive = {"1", "+1", "0"} if self.difficult else {"1", "+1"}
+        for label in sorted(self._known.get(set_name, set())):
+            if (set_name, class_list := f"{label}_{list_name}") not in self._class_lists:
                 continue
-            archive, name = self._lists[key]
-            lines = (line.split() for line in archive.text(name).splitlines())
-            marks = {f"{set_name}/{words[0]}": words[-1] for words in lines if words}
-            different = [i for i in listed if (marks.get(i) in positive) != (label in names[i])]
-            different += [i for i in listed if marks.get(i) not in ("1", "0", "-1")]
-            different += [i for i in marks if i not in names]
+            where, lines = self._lines(voc, class_list)
+            marks = {
+                self._named(voc, set_name, where, match["name"] if match else line): (
+                    match["mark"] if match else ""
+                )
+                for line in lines
+                for match in [_MARKED.match(line)]
+            }
+            different = [i for i in labels if (marks.get(i) in positive) != (label in labels[i])]
+            # CVAT leaves out of these lists what has no label at all.
+            different += [i for i in labels if not marks.get(i) and (i in marks or labels[i])]
+            different += [i for i in marks if i not in labels]
             if different:
                 yield (
-                    f"{archive.path}: {name} and {item} with its annotations disagree on "
-                    f"{len(set(different))} images, such as {different[0]}"
+                    f"{where} and {set_name}/{list_name} with its annotations disagree on "
+                    f"{len(set(different))} images, such as {set_name}/{different[0]}"
                 )
 
-    def _is_class_list(self, set_name: str, list_name: str) -> bool:
-        """``dog_train`` beside ``train``, with a mark (-1, 0, 1) after each name."""
+    @staticmethod
+    def _is_class_list(voc: _Set, list_name: str) -> bool:
+        """``dog_train`` beside ``train``, with a mark (-1, 0, 1) at the end of each line."""
         prefix, _, split = list_name.rpartition("_")
-        if not prefix or (set_name, split) not in self._lists:
+        if not prefix or split not in voc.lists:
             return False
-        archive, name = self._lists[set_name, list_name]
-        return archive.text(name).split()[1:2] in (["-1"], ["0"], ["1"])
+        archive, name = voc.lists[list_name]
+        first = archive.text(name).strip().split("\n", 1)[0].strip()
+        return bool(_MARKED.match(first)) and first not in voc.images
 
 
-def _inside(image_id: str, folder: str) -> str:
-    set_name, stem = image_id.split("/")
-    return f"{set_name}/{folder}/{stem}"
+def choose(
+    where: str, images: Sequence[str], annotation: Annotation | None, noticed: Noticed
+) -> str:
+    """Of several images of the same stem the one that is annotated; masks often lie beside it.
+
+    Raises
+    ------
+    SnojoeError
+        If neither the annotation's <filename> nor a single JPEG says which.
+    """
+    own = annotation.filename.replace("\\", "/").rpartition("/")[2] if annotation else ""
+    chosen = [image for image in images if PurePosixPath(image).name == own] or [
+        image for image in images if image.lower().endswith((".jpg", ".jpeg"))
+    ]
+    if len(chosen) != 1:
+        raise SnojoeError(f"{where}: expected one image of its name; got {quoted(images)}")
+    for image in images:
+        if image != chosen[0]:
+            noticed("images not used: another of the same name is annotated", image)
+    return chosen[0]
 
 
-def _stem(root: Element) -> str:
-    return (root.findtext("filename") or "").strip().rpartition("/")[2].rpartition(".")[0]
+def _the_one(named: str, files: Sequence[_File]) -> _File:
+    """A file that several archives may hold, if it is the same in all of them."""
+    first, *others = files
+    for other in others:
+        if other.archive[other.name] != first.archive[first.name]:
+            raise SnojoeError(
+                f"{named} is there twice, and differs: {first.archive.path}: {first.name} and "
+                f"{other.archive.path}: {other.name}"
+            )
+    return first
 
 
-def _last_three(name: str) -> str:
-    return "/".join(name.split("/")[-3:])
+def _set_name(archive: Archive, match: re.Match[str]) -> str:
+    return (match["root"] or archive.name).rpartition("/")[2]

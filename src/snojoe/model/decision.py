@@ -1,8 +1,8 @@
 """Eq. 11, D(x; tau): logits of one or several models to a decision about each image, and why.
 
 What is fitted on val travels with each model: tau and the labels' thresholds for people and other
-programs, and the energies of the val images in their order, from which tau follows for any
-acceptance and for any set of models.
+programs, and the energies of the val images that have a label, in their order, from which tau
+follows for any acceptance and for any set of models.
 """
 
 from __future__ import annotations
@@ -106,6 +106,9 @@ def fit_decision(
 ) -> tuple[dict[str, Any], FloatArray]:
     """What a model's folder is to hold of the val split.
 
+    tau is fitted on the images that have a label: of one that shows none of the classes the joint
+    energy is to be low, and those 5% are not to be spent on it.
+
     Parameters
     ----------
     classes : sequence of str
@@ -118,10 +121,20 @@ def fit_decision(
     -------
     fields : dict
         ``threshold``, ``label_thresholds`` (those that maximise F1) and ``val`` of `ModelConfig`.
-    energies : (n,) float64
+    energies : (m,) float64
+        Of the m images that have a label.
+
+    Raises
+    ------
+    SnojoeError
+        If none has.
     """
     exact = np.asarray(logits, np.float64)
-    energies = joint_energy(exact)
+    shown = np.asarray(labels).any(axis=1)
+    if not shown.any():
+        raise SnojoeError("val: expected images with a label, to fit tau on; there is none")
+    energies = joint_energy(exact)[shown]
+    kept = [name for name, is_shown in zip(ids, shown, strict=True) if is_shown]
     cuts = label_thresholds(labels, expit(exact)).tolist()
     fields = {
         "threshold": Threshold(accept=ACCEPT, tau=acceptance_threshold(energies, ACCEPT)),
@@ -129,7 +142,9 @@ def fit_decision(
             name: None if np.isnan(cut) else cut for name, cut in zip(classes, cuts, strict=True)
         },
         "val": ValImages(
-            images=len(ids), sha256=hashlib.sha256("\n".join(ids).encode()).hexdigest()
+            images=len(kept),
+            sha256=hashlib.sha256("\n".join(kept).encode()).hexdigest(),
+            negatives=len(ids) - len(kept),
         ),
     }
     return fields, energies

@@ -52,10 +52,15 @@ class Threshold(_Part):
 
 
 class ValImages(_Part):
-    """Which val images the model was fitted on: their number, and a checksum of their names."""
+    """Which val images tau was fitted on: their number, and a checksum of their names.
+
+    Others in val are ``negatives``: they show none of the classes, and what tau promises does not
+    hold for such.
+    """
 
     images: int
     sha256: str
+    negatives: int = 0
 
 
 class ModelConfig(_Part):
@@ -119,7 +124,7 @@ def save_model(
     folder : Path
     config : ModelConfig
     val_energies : (n,) float64
-        The joint energy of every val image, in their order.
+        The joint energy of every val image that has a label, in their order.
     history, sigmas : sequence of dict
         The rows of ``history.csv`` and ``sigma.csv``; without any there is no such file.
     """
