@@ -69,7 +69,8 @@ def git(folder, *words):
 
 def test_it_says_what_is_there(made):
     _, said = made
-    assert "pets: labels.csv, 22 images" in said.replace("23 images", "22 images")
+    assert "pets: 22 images" in said
+    assert "format: a table of labels" in said
     assert "train: 9 images, of pets/train" in said
     assert "classes: 3, with the number of their images" in said
     assert "\n  cat    6      4    4\n" in said
@@ -83,8 +84,7 @@ def test_it_says_what_is_there(made):
         "'Cat' and 'cat' are 2 classes: is one meant?",
         "train: few images to learn a class from: Cat (3), cat (6), dog (3)",
         "val: 6 images leave open by ± 17.4 points",
-        "1 images in none of the chosen lists",
-        "1 hidden",
+        "1 images (stray.jpg)",
         "1 .psd",
         "other things: 4 images: figures of so few are vague",
     ],
@@ -331,6 +331,26 @@ def test_lists_of_several_names_are_understood_and_joined():
     assert said == []
 
 
-def test_lists_that_nobody_can_guess_are_named():
-    with pytest.raises(SnojoeError, match="there are the lists a/one: expected one called train"):
-        choose_splits(["a/one"])
+def test_where_there_are_no_lists_the_images_are_split_by_shares():
+    chosen, (said,) = choose_splits(["a/all"])
+    assert chosen == {"train": 0.7, "val": 0.15, "test": 0.15}
+    assert "every image goes to one split by its name" in said
+
+
+def test_an_export_without_splits_whose_label_may_mean_none_becomes_a_project(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{i}.jpg,{('cat', 'dog', 'none')[i % 3]}" for i in range(60)]
+    files = {f"{i}.jpg": jpeg(i) for i in range(60)}
+    write_folder(
+        tmp_path / "pets", files | {"export.csv": "\n".join(["file,labels", *rows]).encode()}
+    )
+    command = ["init", "mine", "--id", "pets/export.csv"]
+    assert main(command) == 2
+    assert "does the label 'none' (20 images) say" in capsys.readouterr().err
+    assert main([*command, "--meaning", "none=negative"]) == 0
+    data = load_params("mine/params.yaml").data
+    assert (data.id[0].path, data.id[0].labels) == ("pets", "export.csv")
+    assert data.splits.by_shares
+    assert data.label_meanings == {"none": "negative"}

@@ -79,7 +79,8 @@ def _add_init(commands: Commands) -> None:
         action="extend",
         type=Path,
         metavar="PATH",
-        help="labelled images: a folder or tar with a labels.csv, or in the PASCAL-VOC format",
+        help="labelled images: a folder or archive in a format of docs/own-data.md, or a table of "
+        "labels",
     )
     command.add_argument(
         "--ood",
@@ -89,6 +90,16 @@ def _add_init(commands: Commands) -> None:
         type=Path,
         metavar="PATH",
         help="images of other things, to measure with: a folder or tar for each set",
+    )
+    command.add_argument(
+        "--meaning",
+        default=[],
+        nargs="+",
+        action="extend",
+        type=_meaning,
+        metavar="LABEL=WHAT",
+        help="what a label says that may be no class: class, negative (annotated, and none of the "
+        "classes) or unannotated",
     )
     command.add_argument(
         "--weights",
@@ -195,7 +206,14 @@ def init(options: argparse.Namespace) -> None:
     """Make a project."""
     from snojoe_project.init import init
 
-    init(options.folder, options.id, options.ood, weights=options.weights, force=options.force)
+    init(
+        options.folder,
+        options.id,
+        options.ood,
+        weights=options.weights,
+        meanings=dict(options.meaning),
+        force=options.force,
+    )
 
 
 def repro(options: argparse.Namespace) -> None:
@@ -304,6 +322,13 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What is wrong with an image stands in the output, beside its name.
     warnings.filterwarnings("ignore", module="PIL")
+
+
+def _meaning(text: str) -> tuple[str, str]:
+    label, _, what = text.rpartition("=")
+    if label and what in ("class", "negative", "unannotated"):
+        return label, what
+    raise argparse.ArgumentTypeError(f"expected LABEL=negative, say; got {text!r}")
 
 
 def _share(text: str) -> float:

@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snojoe.data.archives import stem
-from snojoe.params import TAKEN, load_params
+from snojoe.params import TAKEN, Meaning, load_params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import write_text
 from snojoe.support.text import aligned
@@ -42,10 +42,13 @@ def init(
     ood: Sequence[Path],
     *,
     weights: str | None = None,
+    meanings: Mapping[str, Meaning] | None = None,
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
     """Look at the images, say what is there, and make a project of it in ``folder``.
+
+    A table of labels among ``labelled`` stands for the folder that it lies in.
 
     Raises
     ------
@@ -54,17 +57,25 @@ def init(
         or there is a project already and not ``force``.
     """
     folder = folder.resolve()
+    tables = [path.name if is_table(path.name) else None for path in labelled]
+    labelled = [path.parent if is_table(path.name) else path for path in labelled]
     file = [Path(weights)] if weights and Path(weights).suffix else []
     brought = [_absolute(path) for path in (*labelled, *ood, *file)]
     _check_place(folder, brought, force)
     with tempfile.TemporaryDirectory() as scratch:
-        found = look(labelled, ood, Path(scratch))
+        found = look(labelled, ood, Path(scratch), tables=tables, meanings=meanings)
     for line in found.lines:
         say(line)
     start = _common(folder, brought)
     names = [os.path.relpath(path, folder / start) for path in brought]
     choices = choose(found, names[-1] if file else weights)
-    choices += _data(found, start, names[: len(labelled)], names[len(labelled) :][: len(ood)])
+    sources = [
+        {"path": name} | ({"labels": table} if table else {})
+        for name, table in zip(names, tables, strict=False)
+    ]
+    choices += _data(found, start, sources, names[len(labelled) :][: len(ood)])
+    if meanings:
+        choices.append(Choice("data.label_meanings", dict(meanings), ""))
     text = project_params(choices)
     _write(folder, text, say)
     say("")
@@ -81,6 +92,10 @@ def init(
             say(f"- {doubt}")
     here = os.path.relpath(folder)
     say(f"\nnext: {'' if here == '.' else f'cd {here} && '}snojoe repro")
+
+
+def is_table(name: str) -> bool:
+    return name.lower().endswith(".csv")
 
 
 def _check_place(folder: Path, brought: Iterable[Path], force: bool) -> None:
@@ -115,13 +130,15 @@ def _common(folder: Path, brought: Sequence[Path]) -> str:
     return os.path.relpath(common, folder) if inside else common
 
 
-def _data(found: Look, start: str, labelled: Sequence[str], ood: Sequence[str]) -> list[Choice]:
+def _data(
+    found: Look, start: str, labelled: Sequence[dict[str, str]], ood: Sequence[str]
+) -> list[Choice]:
     sets: dict[str, dict[str, Any]] = {}
     for path in ood:
         sets[_set_name(path, sets)] = {"path": path}
     choices = [
         Choice("data.folder", start, ""),
-        Choice("data.id", [{"path": path} for path in labelled], ""),
+        Choice("data.id", list(labelled), ""),
         Choice("data.ood", sets or {"textures": {"embedded": "textures"}}, ""),
         Choice("data.splits", found.splits, ""),
     ]

@@ -5,30 +5,25 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
 from snojoe.data.archives import Archive
+from snojoe.data.found import SPLITS
 from snojoe.data.images import is_image
-from snojoe.data.labelled import Example, LabelledImages
+from snojoe.data.labelled import Example, LabelledImages, alike
+from snojoe.data.left_out import describe, left_out
+from snojoe.params import Meaning
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import aligned, human_size
 
-# Names that tools give their lists; the first that is there counts.
-_NAMES = {
-    "train": ("train", "training", "trainval"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval"),
-}
+_SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 _MEASURED = 200  # images whose size is looked at
 _FEW = 10  # images of a class from which little can be learnt
 _FEW_OOD = 50
-_PART_OF_A_FORMAT = (".xml", ".txt", ".csv", ".json", ".yaml", ".yml", ".md")
-_NO_CLASS = {"none", "nothing", "background", "negative", "negatives", "no label", "unlabelled"}
 _SHOWN = 8
 
 
@@ -45,8 +40,17 @@ class Look:
     doubts: list[str] = field(default_factory=list)
 
 
-def look(labelled: Sequence[Path], ood: Sequence[Path], scratch: Path) -> Look:
+def look(
+    labelled: Sequence[Path],
+    ood: Sequence[Path],
+    scratch: Path,
+    *,
+    tables: Sequence[str | None] = (),
+    meanings: Mapping[str, Meaning] | None = None,
+) -> Look:
     """Read names and labels of all images, and the sizes of some.
+
+    `tables` and `meanings` are as `LabelledImages` takes them.
 
     Raises
     ------
@@ -54,42 +58,36 @@ def look(labelled: Sequence[Path], ood: Sequence[Path], scratch: Path) -> Look:
         As ``preprocess`` would, naming what is wrong with an archive.
     """
     archives = [Archive(path, scratch) for path in labelled]
-    images = LabelledImages(archives)
+    images = LabelledImages(archives, tables=tables, meanings=meanings)
     splits, said = choose_splits(images.lists)
-    examples = {
-        split: images.examples(lists, labelled=split != "test") for split, lists in splits.items()
-    }
-    used = [example for found in examples.values() for example in found]
+    read = images.read(splits)
+    examples = read.splits
     counts = {split: _positives(found) for split, found in examples.items()}
     edges = sorted(_edges(examples["train"]))
     found = Look(
         splits,
-        images.classes,
+        read.classes,
         train=len(examples["train"]),
         test=len(examples["test"]),
         edge=round(statistics.median(edges)) if edges else 0,
     )
     for archive in archives:
-        found.lines.append(f"{archive.path}: {_format(archive)}, {_content(archive)}")
+        found.lines.append(f"{archive.path}: {_content(archive)}")
     found.lines += [
+        f"format: {', '.join(dict.fromkeys(each.title for each in images.formats))}",
         f"lists: {', '.join(images.lists)}",
-        *(
-            f"{split}: {len(e):,} images, of {' + '.join(splits[split])}"
-            for split, e in examples.items()
-        ),
+        *(f"{split}: {len(e):,} images, {_of(splits[split])}" for split, e in examples.items()),
         *said,
-        f"classes: {len(images.classes)}, with the number of their images",
-        _table(images.classes, counts),
+        f"classes: {len(read.classes)}, with the number of their images",
+        _table(read.classes, counts),
     ]
     if edges:
         found.lines.append(
             f"sizes: the shorter side has {edges[0]} to {edges[-1]} pixels, {found.edge} in the "
             f"middle ({len(edges)} images looked at)"
         )
-    found.doubts += [*said, *_doubts(images.classes, counts, examples), *images.disagreements]
-    taken = {(example.image.path, example.image_name) for example in used}
-    for archive in archives:
-        found.doubts += _left_out(archive, {name for path, name in taken if path == archive.path})
+    found.doubts += [*said, *_doubts(read.classes, counts, examples), *read.notes]
+    found.doubts += [f"{path}: {describe(kinds)}" for path, kinds in read.left_out.items() if kinds]
     for path in ood:
         archive = Archive(path, scratch)
         number = sum(map(is_image, archive))
@@ -100,47 +98,38 @@ def look(labelled: Sequence[Path], ood: Sequence[Path], scratch: Path) -> Look:
             found.doubts.append(
                 f"{path}: {number} images: figures of so few are vague; some hundred are better"
             )
-        found.doubts += _left_out(archive, set(filter(is_image, archive)))
+        if kinds := left_out(archive, set(filter(is_image, archive))):
+            found.doubts.append(f"{path}: {describe(kinds)}")
     return found
 
 
-def choose_splits(lists: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Which lists are train, val and test, by their names; and what to say of that.
-
-    Raises
-    ------
-    SnojoeError
-        If there is none to learn from, or none to fit the threshold on.
-    """
+def choose_splits(
+    lists: Sequence[str],
+) -> tuple[dict[str, list[str]] | dict[str, float], list[str]]:
+    """Which lists are train, val and test, by their names, or shares; and what to say of that."""
     by_set: dict[str, dict[str, str]] = {}
     for item in lists:
         folder, _, name = item.partition("/")
         by_set.setdefault(folder, {})[name.lower()] = item
-    chosen: dict[str, list[str]] = {split: [] for split in _NAMES}
+    chosen: dict[str, list[str]] = {split: [] for split in SPLITS}
     for names in by_set.values():
-        for split, known in _NAMES.items():
+        for split, known in SPLITS.items():
             if found := next((names[name] for name in known if name in names), None):
                 chosen[split].append(found)
-    for split in ("train", "val"):
-        if not chosen[split]:
-            raise SnojoeError(
-                f"there are the lists {', '.join(lists)}: expected one called "
-                f"{' or '.join(_NAMES[split])}"
-            )
+    if not (chosen["train"] and chosen["val"]):
+        return dict(_SHARES), [
+            "no lists for train and val: every image goes to one split by its name, 70%, 15% and "
+            "15% (data.splits). Are there several of one patient, scene or day? Then say so, in "
+            "groups.csv or by data.group_pattern, so that they stay together"
+        ]
     if not chosen["test"]:
         chosen["test"] = list(chosen["val"])
         return chosen, ["no test list: val is the test set, too, and the tables say so"]
     return chosen, []
 
 
-def _format(archive: Archive) -> str:
-    names = {PurePosixPath(name).name for name in archive}
-    voc = any("ImageSets/Main/" in name for name in archive)
-    table = "labels.csv" in names
-    both = " and ".join(
-        name for name, is_it in (("PASCAL-VOC", voc), ("labels.csv", table)) if is_it
-    )
-    return both or "no labels"
+def _of(split: list[str] | float) -> str:
+    return f"of {' + '.join(split)}" if isinstance(split, list) else f"a share of {split:.0%}"
 
 
 def _content(archive: Archive) -> str:
@@ -177,17 +166,8 @@ def _doubts(
     counts: dict[str, list[int] | None],
     examples: dict[str, list[Example]],
 ) -> Iterator[str]:
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        alike.setdefault(" ".join(name.casefold().replace("_", " ").split()), []).append(name)
-    for plain, names in alike.items():
-        if len(names) > 1:
-            yield f"{' and '.join(map(repr, names))} are {len(names)} classes: is one meant?"
-        if plain in _NO_CLASS:
-            yield (
-                f"{names[0]!r} counts as a class of its own: does it mean that an image shows none "
-                "of the classes?"
-            )
+    for one, other in alike(classes):
+        yield f"{one!r} and {other!r} are 2 classes: is one meant?"
     for split, each in counts.items():
         if each is None:
             yield f"{split}: not every image is annotated, so that no label of it counts"
@@ -205,23 +185,6 @@ def _doubts(
             f"val: {val} images leave open by ± {vague:.1f} points how many are accepted where 95% "
             "are asked for"
         )
-
-
-def _left_out(archive: Archive, used: set[str]) -> Iterator[str]:
-    """Files of which nothing is made, by kind."""
-    left = [name for name in archive if name not in used]
-    kinds: Counter[str] = Counter()
-    for name in left:
-        file = PurePosixPath(name)
-        if file.name.startswith(".") or "__MACOSX" in file.parts:
-            kinds["hidden"] += 1
-        elif is_image(name):
-            kinds["images in none of the chosen lists"] += 1
-        elif not name.lower().endswith(_PART_OF_A_FORMAT):
-            kinds[f"{file.suffix}" or "without a suffix"] += 1
-    if kinds:
-        parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-        yield f"{archive.path}: left out: {parts}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -37,12 +37,14 @@ def put(text: str, name: str, value: object, reason: str = "") -> str:
     lines = text.splitlines()
     start, indent = -1, ""
     *sections, last = name.split(".")
-    for section in sections:
-        start = _find(lines, start + 1, indent, section)
+    for each in sections:
+        start = _find(lines, start + 1, indent, each)
         indent += "  "
-    start = _find(lines, start + 1, indent, last)
+    section, start = start, _find(lines, start + 1, indent, last)
     end = start + 1
-    while end < len(lines) and re.match(rf"{indent}(  |- )", lines[end]):
+    if start < 0:  # one that has a default and is not in the file
+        start = end = section + 1
+    while start < end < len(lines) and re.match(rf"{indent}(  |- )", lines[end]):
         end += 1
     dumped = yaml.safe_dump(
         {last: value}, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=False
@@ -54,5 +56,10 @@ def put(text: str, name: str, value: object, reason: str = "") -> str:
 
 
 def _find(lines: list[str], start: int, indent: str, key: str) -> int:
-    """Line of a key in the section whose lines begin at `start`."""
-    return next(i for i in range(start, len(lines)) if lines[i].startswith(f"{indent}{key}:"))
+    """Line of a key in the section whose lines begin at `start`; -1 where it has none."""
+    for i in range(start, len(lines)):
+        if lines[i].startswith(f"{indent}{key}:"):
+            return i
+        if lines[i].strip() and not lines[i].startswith(indent):
+            break
+    return -1
