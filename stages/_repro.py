@@ -115,9 +115,12 @@ def those_that_changed(repo: Any, stages: Sequence[str]) -> list[str]:
 
 
 def status_of(repo: Any) -> dict[str, Any]:
-    """By name, the stages that changed: all, since DVC takes longer to look for some."""
+    """By name, the stages that changed: all, since DVC takes longer to look for some.
+
+    What runs each time and did not change (a project's ``code``) is left to the last ``dvc repro``.
+    """
     status: dict[str, Any] = repo.status()
-    return status
+    return {stage: changes for stage, changes in status.items() if changes != ["always changed"]}
 
 
 class SideBySide:

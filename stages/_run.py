@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import re
@@ -68,7 +69,7 @@ def run(
         elif several_processes:
             work(params, **values)
     except SnojoeError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}{_of_a_copy()}")
     except OSError as error:
         sys.exit(f"error: {error.filename or Path.cwd()}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -76,6 +77,16 @@ def run(
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):  # what has ended is not stopped any more
             signal.signal(number, signal.SIG_IGN)
+
+
+def _of_a_copy() -> str:
+    """What may be the reason where a queued experiment fails: data that only the checkout has."""
+    from snojoe_project.code import untracked
+
+    with contextlib.suppress(SnojoeError):
+        if why := untracked(load_params(), Path(), Path(os.environ.get("DVC_ROOT", "."))):
+            return f"\n{why}"
+    return ""
 
 
 def _of_the_stage(count: int) -> Sequence[str | None]:

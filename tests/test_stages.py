@@ -231,3 +231,18 @@ def test_what_a_killed_process_left_is_removed_though_nothing_is_to_be_written(t
         (tmp_path / folder / f".made.{others}.tmp").mkdir()
     mend(tmp_path)
     assert temporaries(tmp_path) == 3 * [f".made.{others}.tmp"]
+
+
+def test_a_failure_in_the_copy_of_an_experiment_names_what_only_the_checkout_has(tmp_path):
+    write_folder(tmp_path / "root/archives/pets", {"a.jpg": b""})
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    text = committed("params.yaml").replace("- embedded: digits", "- path: pets")
+    (copy / "params.yaml").write_text(text)
+    failure = "from snojoe.support.errors import SnojoeError; raise SnojoeError('a: wrong')"
+    process = start(copy, failure, DVC_ROOT=str(tmp_path / "root"))
+    _, errors = process.communicate(timeout=60)
+    first, second = errors.splitlines()
+    assert first == "error: a: wrong"
+    assert second.startswith("archives/pets: lies in ")
+    assert "dvc add archives/pets" in second

@@ -51,9 +51,82 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    for add in (_add_detect, _add_export, _add_layers, _add_data_check):
+    for add in (_add_init, _add_repro, _add_detect, _add_export, _add_layers, _add_data_check):
         add(commands)
     return parser
+
+
+def _add_init(commands: Commands) -> None:
+    command = commands.add_parser(
+        "init",
+        help="a project of your own, from folders of images",
+        description="Look at labelled images, say what is there and what is doubtful, and make a "
+        "folder in which `dvc repro` trains and measures a detector for them. The images stay "
+        "where and as they are.",
+    )
+    command.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="the project's folder (default: this one)",
+    )
+    command.add_argument(
+        "--id",
+        required=True,
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="PATH",
+        help="labelled images: a folder or archive in a format of docs/own-data.md, or a table of "
+        "labels",
+    )
+    command.add_argument(
+        "--ood",
+        default=[],
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="PATH",
+        help="images of other things, to measure with: a folder or tar for each set",
+    )
+    command.add_argument(
+        "--meaning",
+        default=[],
+        nargs="+",
+        action="extend",
+        type=_meaning,
+        metavar="LABEL=WHAT",
+        help="what a label says that may be no class: class, negative (annotated, and none of the "
+        "classes) or unannotated",
+    )
+    command.add_argument(
+        "--weights",
+        metavar="WEIGHTS",
+        help="initial weights: a file whose name begins with its network's (mobilenet_v2-....pth), "
+        "a name of torchvision's (IMAGENET1K_V1, downloaded), or none",
+    )
+    command.add_argument(
+        "--force", action="store_true", help="replace the dvc.yaml and params.yaml that are there"
+    )
+    command.set_defaults(call=init)
+
+
+def _add_repro(commands: Commands) -> None:
+    command = commands.add_parser(
+        "repro",
+        help="what dvc repro does, with stages side by side",
+        description="Run every stage of the project here that is not up to date, side by side "
+        "where they do not read from one another.",
+    )
+    command.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="stages at a time (default: as many as there are cores, or GPUs)",
+    )
+    command.set_defaults(call=repro)
 
 
 def _add_detect(commands: Commands) -> None:
@@ -127,6 +200,27 @@ def _add_accept(command: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the validation images that is to be in-distribution (default: 0.95)",
     )
+
+
+def init(options: argparse.Namespace) -> None:
+    """Make a project."""
+    from snojoe_project.init import init
+
+    init(
+        options.folder,
+        options.id,
+        options.ood,
+        weights=options.weights,
+        meanings=dict(options.meaning),
+        force=options.force,
+    )
+
+
+def repro(options: argparse.Namespace) -> None:
+    """Run a project; does not return."""
+    from snojoe_project.repro import repro
+
+    repro(options.jobs)
 
 
 def detect(options: argparse.Namespace) -> int:
@@ -228,6 +322,13 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What is wrong with an image stands in the output, beside its name.
     warnings.filterwarnings("ignore", module="PIL")
+
+
+def _meaning(text: str) -> tuple[str, str]:
+    label, _, what = text.rpartition("=")
+    if label and what in ("class", "negative", "unannotated"):
+        return label, what
+    raise argparse.ArgumentTypeError(f"expected LABEL=negative, say; got {text!r}")
 
 
 def _share(text: str) -> float:

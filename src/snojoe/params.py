@@ -34,7 +34,7 @@ SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 _ROUNDING = 1e-6  # of a sum of shares
 
 # Names beside those of OOD sets in metrics and data.expected.
-_TAKEN = {"id", "train", "val", "test", "map", "accepted", "sn_layers", "normalized_weights"}
+TAKEN = {"id", "train", "val", "test", "map", "accepted", "sn_layers", "normalized_weights"}
 
 
 class _Section(BaseModel):
@@ -193,7 +193,7 @@ class Data(_Section):
     @field_validator("ood")
     @classmethod
     def _names_are_free(cls, ood: dict[str, ArchiveSource]) -> dict[str, ArchiveSource]:
-        if taken := _TAKEN & ood.keys():
+        if taken := TAKEN & ood.keys():
             raise ValueError(
                 f"an OOD set cannot be called {min(taken)!r}: the results use that name"
             )

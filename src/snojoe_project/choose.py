@@ -1,0 +1,142 @@
+"""Settings to begin with, and the reason for each."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.support.errors import SnojoeError
+from snojoe_project.look import Look
+
+# Images with a shorter side of at most this are no photographs as ImageNet has them.
+_SMALL = 64
+_CPU_EDGE, _GPU_EDGE = 128, 224
+_STEP = 32  # the strides of a trunk
+_IMAGES_SEEN = 12_000
+_EPOCHS = (4, 30)
+
+
+class Choice(NamedTuple):
+    """A parameter's value, and why."""
+
+    name: str
+    value: object
+    reason: str
+
+
+def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[Choice]:
+    """Values for what depends on the images and the machine.
+
+    Parameters
+    ----------
+    look : Look
+    weights : str or None
+        What the user said of initial weights: a file or name of them, ``none``, or nothing.
+    gpu : bool or None
+        Whether there is one; None asks.
+    """
+    gpu = has_gpu() if gpu is None else gpu
+    small = 0 < look.edge <= _SMALL
+    arch, start, why = _network(weights, small, gpu)
+    pretrained = start is not None
+    edge = _image_size(look.edge, _GPU_EDGE if gpu else _CPU_EDGE, small)
+    low, high = _EPOCHS
+    epochs = min(high, max(low, round(_IMAGES_SEEN / max(1, look.train))))
+    freeze = max(1, epochs // 2 if pretrained else 3 * epochs // 4)
+    batch = 8 if look.train < 100 else 16 if look.train < 1000 else 32
+    names = layer_names(arch)
+    depth = len(names) - 1
+    trunk = (
+        "Pretrained: a tenth for the trunk." if pretrained else "From random weights: all alike."
+    )
+    return [
+        Choice(
+            "sn_layers",
+            depth,
+            f"All but the last of the {len(names)} layers of {arch}, as in the paper.",
+        ),
+        Choice("seeds", [0], "One training of each depth to begin with; 0, 1, 2 show the spread."),
+        Choice(
+            "ablation.sn_layers",
+            [0, depth, depth, depth],
+            "A depth that is named twice is trained once: two trainings. Each other depth is one "
+            "more.",
+        ),
+        Choice(
+            "data.image_size",
+            edge,
+            f"The images have {look.edge or '?'} pixels"
+            + (
+                "." if small else "; more cost more, and 224 is what ImageNet's networks learnt at."
+            ),
+        ),
+        Choice("model.arch", arch, why),
+        Choice("model.weights", start, _of_weights(start)),
+        Choice(
+            "train.epochs",
+            epochs,
+            f"Of {look.train:,} images, to see about {_IMAGES_SEEN:,} in all; within {low} to "
+            f"{high}.",
+        ),
+        Choice("train.batch_size", batch, f"For {look.train:,} images."),
+        Choice("train.lr", 0.002 if pretrained else 0.004, "A start; compare val mAP of a few."),
+        Choice("train.trunk_lr_factor", 0.1 if pretrained else 1.0, trunk),
+        Choice(
+            "train.freeze_after_epoch",
+            freeze,
+            f"{'Half' if pretrained else 'Three quarters'} of the epochs.",
+        ),
+        Choice(
+            "train.augment.flip",
+            0.5,
+            "For photographs; 0.0 where left and right differ, as in text and digits.",
+        ),
+        Choice("train.augment.scale", [0.5, 1.0], "Crops of at least half of an image."),
+    ]
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver lists one; PyTorch would take two seconds to say."""
+    if not (program := shutil.which("nvidia-smi")):
+        return False
+    listed = subprocess.run([program, "-L"], check=False, capture_output=True, text=True)
+    return listed.returncode == 0 and "GPU" in listed.stdout
+
+
+def _network(weights: str | None, small: bool, gpu: bool) -> tuple[str, str | None, str]:
+    """Architecture, initial weights, and why."""
+    by_machine = "resnet50" if gpu else "mobilenet_v2"
+    where = "There is a GPU." if gpu else "For processors: no GPU was found."
+    if weights and weights != "none":
+        name = Path(weights).name.lower()
+        fitting = [arch for arch in TRUNKS if name.startswith(arch)]
+        if fitting:
+            arch = max(fitting, key=len)
+            return arch, weights, "The network of the weights."
+        if Path(weights).suffix:
+            raise SnojoeError(
+                f"--weights {weights}: expected a name that begins with that of its network, as "
+                f"torchvision's files do: {', '.join(TRUNKS)}"
+            )
+        return by_machine, weights, where
+    if weights == "none" or small:
+        why = "There are no pretrained weights" if weights == "none" else "The images are small"
+        return "resnet10", None, f"{why}: a small network."
+    return by_machine, "IMAGENET1K_V1", where
+
+
+def _of_weights(weights: str | None) -> str:
+    if weights is None:
+        return "Nothing to start from: learnt from these images alone."
+    if Path(weights).suffix:
+        return "A file that you brought."
+    return "The stage download fetches them once; without a network, `snojoe init --weights FILE`."
+
+
+def _image_size(edge: int, most: int, small: bool) -> int:
+    if small:
+        return max(16, round(edge / 16) * 16)
+    return min(most, max(_STEP, edge // _STEP * _STEP)) if edge else most

@@ -1,0 +1,114 @@
+"""The ``dvc.yaml`` of this repository as that of a project.
+
+What differs: the code is a listing of digests (`snojoe_project.code`), since DVC cannot follow an
+installed package, and what the user brings is named piece by piece, so that whatever else lies
+beside it is neither hashed nor a reason to run anything.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+
+import yaml
+
+from snojoe.model.weights import WEIGHTS_SUFFIXES
+from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
+from snojoe_project.originals import read_original
+
+CODE = "code"
+"""The stage that looks at the package, and the folder that it writes."""
+
+READS_DATA = ("download", "preprocess")
+"""The stages that read what the user brings."""
+
+_WEIGHTS = "model.weights"  # which download copies
+
+_HEAD = """\
+# SNoJoE on data of one's own, made by `snojoe init`. The code is the installed package.
+#
+# code -> download -> preprocess -> train@{sn_layers}-{seed} -> infer_id, infer_ood@{sn_layers}
+# -> score, ablate -> report
+#
+# code runs each time. code/train, say, lists the modules that train can run, with a digest of each:
+# another version of the package, or an edit, runs what it can change, and nothing else.
+#
+# What you bring under data.id, data.ood and model.weights is named one by one in the deps of
+# download and preprocess.
+stages:
+  code:
+    cmd: python -m snojoe_project code
+    always_changed: true
+    outs:
+      - code: {cache: false}
+
+"""
+_FOLDER = '"${data.folder}"'
+_STAGE = re.compile(r"^  (\w+):\n(.*?)(?=^  \w+:\n|^\S|\Z)", re.DOTALL | re.MULTILINE)
+_DEPS = re.compile(r"deps:\n      \[(.*?)\]\n", re.DOTALL)
+_WIDTH = 92
+
+
+def project_dag(params: Params) -> str:
+    """Text of ``dvc.yaml`` for a project with these parameters."""
+    _, stages = read_original("dvc.yaml").split("stages:\n", 1)
+
+    def stage(match: re.Match[str]) -> str:
+        name, body = match.groups()
+        body = body.replace(f"python stages/{name}.py", f"python -m snojoe_project {name}")
+        return f"  {name}:\n" + _DEPS.sub(lambda found: deps(name, found[1]), body)
+
+    def deps(name: str, text: str) -> str:
+        kept = [f"{CODE}/{name}"]
+        for item in _items(text):
+            if item == _FOLDER:
+                kept += [f'"{each}"' for each in data_deps(params, name)]
+            elif not is_code(item):
+                kept.append(item)
+        lines = textwrap.wrap(
+            ", ".join(kept), _WIDTH, break_long_words=False, break_on_hyphens=False
+        )
+        return "deps:\n      [" + "\n       ".join(lines) + "]\n"
+
+    return _HEAD + _STAGE.sub(stage, stages)
+
+
+def is_code(dep: str) -> bool:
+    """Whether a dependency of this repository's ``dvc.yaml`` is code."""
+    return dep.startswith(("src/", "stages/"))
+
+
+def code_of_stages() -> dict[str, list[str]]:
+    """Files and folders of code that each stage can run, as this repository names them."""
+    stages = yaml.safe_load(read_original("dvc.yaml"))["stages"]
+    return {name: list(filter(is_code, stage["deps"])) for name, stage in stages.items()}
+
+
+def data_deps(params: Params, stage: str) -> list[str]:
+    """What the user brings, as ``dvc.yaml`` names it: DVC puts the parameters' values there."""
+    for name in params.data.ood:
+        if "." in name:
+            raise SnojoeError(
+                f"data.ood.{name}: expected a name without a dot, for dvc.yaml's sake"
+            )
+    names = [name for name, _ in brought(params) if stage == "download" or name != _WEIGHTS]
+    return [f"${{data.folder}}/${{{name}}}" for name in names]
+
+
+def brought(params: Params) -> Iterator[tuple[str, str]]:
+    """Parameters that name what the user brings, and their values: paths in ``data.folder``."""
+    for i, source in enumerate(params.data.id):
+        if source.path:
+            yield f"data.id[{i}].path", source.path
+    for name, source in params.data.ood.items():
+        if source.path:
+            yield f"data.ood.{name}.path", source.path
+    weights = params.model.weights
+    if weights and weights.endswith(WEIGHTS_SUFFIXES):
+        yield _WEIGHTS, weights
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",")]

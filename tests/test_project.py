@@ -1,0 +1,87 @@
+"""A project of one's own from the first ``dvc repro`` to an experiment, on a tiny set."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import write_folder
+from test_init import others, pets
+from test_pipeline import Checkout, ran
+
+from snojoe_project.parameters import put
+
+STAGES = ["download", "preprocess", "train@0-0", "infer_id@0", "infer_ood@0", "score", "ablate"]
+SNOJOE = [sys.executable, "-c", "from snojoe.cli import main; raise SystemExit(main())"]
+ROOT = Path(__file__).parents[1]
+
+
+class Project(Checkout):
+    """What ``snojoe init`` makes; its package is a copy, which tests may edit."""
+
+    def __init__(self, folder):
+        self.folder = folder / "project"
+        self.site = folder / "site"
+        self.folder.mkdir()
+        for name in ("src", "stages", "dvc.yaml", "params.yaml", ".dvc/config", ".dvc/plots"):
+            self._copy(name)
+        for name in (".gitignore", ".dvcignore"):
+            self._copy(name)
+        write_folder(folder / "pets", pets())
+        write_folder(folder / "others", others(8))
+        self(*SNOJOE, "init", "--id", "../pets", "--ood", "../others")
+        self.set("sn_layers", 0)
+        self.set("ablation.sn_layers", [0, 0, 0, 0])
+        self.set("train.epochs", 1)
+        self("git", "commit", "--quiet", "--all", "--message", "tiny")
+
+    def _copy(self, name):
+        target = self.site / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-r", ROOT / name, target], check=True)
+
+    def set(self, name, value):
+        path = self.folder / "params.yaml"
+        path.write_text(put(path.read_text(), name, value))
+
+    def _env(self):
+        return super()._env() | {"PYTHONPATH": str(self.site / "src")}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """After one ``dvc repro``; its tests run in order."""
+    project = Project(tmp_path_factory.mktemp("my photos"))
+    project.first = project("dvc", "repro")
+    project("git", "add", "--all")
+    project("git", "commit", "--quiet", "--message", "results")
+    return project
+
+
+def test_repro_runs_each_stage_once_and_makes_the_page(project):
+    assert sorted(ran(project.first)) == sorted(["code", *STAGES, "report"])
+    assert project.json("summary.json")["sn_layers"] == 0
+    assert (project.folder / "report.html").stat().st_size > 100_000
+    assert project("git", "status", "--porcelain") == ""
+
+
+def test_side_by_side_has_nothing_left_to_do(project):
+    assert project(*SNOJOE, "repro", "--jobs", "2") == ""
+    assert project("git", "status", "--porcelain") == ""
+
+
+def test_an_edit_of_a_table_trains_nothing(project):
+    path = project.site / "src/snojoe/results/markdown.py"
+    path.write_text(path.read_text() + "# edited\n")
+    assert set(ran(project("dvc", "repro"))) == {"code", "score", "ablate", "report"}
+    assert "snojoe/results/markdown.py" in project("git", "diff", "code/score")
+    assert project("git", "diff", "code/train") == ""
+
+
+def test_an_experiment_changes_what_it_should(project):
+    project("dvc", "exp", "run", "-S", "data.image_size=16", "preprocess")
+    changed = project("git", "diff", "-U0", "params.yaml").splitlines()
+    assert [line for line in changed if line[0] in "+-" and line[:3] not in ("+++", "---")] == [
+        "-  image_size: 32",
+        "+  image_size: 16",
+    ]
