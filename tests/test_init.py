@@ -19,7 +19,7 @@ from snojoe_project import code, originals
 from snojoe_project.choose import choose
 from snojoe_project.code import check_project, write_code
 from snojoe_project.dag import is_code
-from snojoe_project.look import Look, choose_splits
+from snojoe_project.look import Look, choose_splits, look
 from snojoe_project.parameters import project_params, put
 
 ROOT = Path(__file__).parents[1]
@@ -329,6 +329,38 @@ def test_lists_of_several_names_are_understood_and_joined():
     chosen, said = choose_splits(["a/train", "a/trainval", "a/valid", "b/trainval", "b/test"])
     assert chosen == {"train": ["a/train", "b/trainval"], "val": ["a/valid"], "test": ["b/test"]}
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "doubt"),
+    [
+        (["Traffic_Light", "traffic light"], "'Traffic_Light' and 'traffic light' are 2 classes"),
+        (["clear primary", "clear road", "clear water"], "several, joined by blanks"),
+    ],
+)
+def test_labels_that_may_be_meant_otherwise_are_doubtful(tmp_path, labels, doubt):
+    rows = [f"{i}.jpg,{labels[i % len(labels)]}" for i in range(40)]
+    files = {f"{i}.jpg": jpeg(i) for i in range(40)}
+    files["labels.csv"] = "\n".join(["file,labels", *rows]).encode()
+    found = look([write_folder(tmp_path / "pets", files)], [], tmp_path)
+    assert any(doubt in each for each in found.doubts)
+
+
+def test_images_of_a_labelling_tool_are_described(tmp_path):
+    files = {f"{i}.jpg": jpeg(i) for i in range(40)} | {"classes.txt": b"dog\n"}
+    files |= {f"{i}.xml": annotation([("dog", False)]) for i in range(1, 40)}
+    found = look([write_folder(tmp_path / "pets", files)], [], tmp_path)
+    assert "format: images with XML" in found.lines
+    assert any("classes.txt" in each for each in found.doubts)
+    assert any(
+        "1, such as" in each and "images without annotation" in each for each in found.doubts
+    )
+
+
+def test_an_ood_folder_without_images_says_what_is_there(tmp_path):
+    pets_folder = write_folder(tmp_path / "pets", pets())
+    with pytest.raises(SnojoeError, match=r"empty: holds no image.*1 \.heic files"):
+        look([pets_folder], [write_folder(tmp_path / "empty", {"z.heic": b"x"})], tmp_path)
 
 
 def test_where_there_are_no_lists_the_images_are_split_by_shares():

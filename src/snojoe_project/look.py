@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from snojoe.data.archives import Archive
 from snojoe.data.found import SPLITS
-from snojoe.data.images import is_image
-from snojoe.data.labelled import Example, LabelledImages, alike
+from snojoe.data.images import ImageError, dimensions, is_image
+from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.left_out import describe, left_out
 from snojoe.params import Meaning
 from snojoe.support.errors import SnojoeError
@@ -92,7 +90,11 @@ def look(
         archive = Archive(path, scratch)
         number = sum(map(is_image, archive))
         if not number:
-            raise SnojoeError(f"{path}: holds no image; expected a folder or a tar of other images")
+            kinds = left_out(archive, ())
+            there = f"; {describe(kinds)}" if kinds else ""
+            raise SnojoeError(
+                f"{path}: holds no image{there}; expected a folder or an archive of other images"
+            )
         found.lines.append(f"{path}: other images, {_content(archive)}")
         if number < _FEW_OOD:
             found.doubts.append(
@@ -148,9 +150,8 @@ def _positives(examples: Sequence[Example]) -> list[int] | None:
 def _edges(examples: Sequence[Example]) -> Iterator[int]:
     for example in examples[:: max(1, len(examples) // _MEASURED)]:
         try:
-            with Image.open(io.BytesIO(example.image[example.image_name])) as image:
-                yield min(image.size)
-        except Exception:  # what does not decode is for preprocess to say
+            yield min(dimensions(example.image[example.image_name]))
+        except ImageError:  # what does not decode is for preprocess to say
             continue
 
 
@@ -166,7 +167,7 @@ def _doubts(
     counts: dict[str, list[int] | None],
     examples: dict[str, list[Example]],
 ) -> Iterator[str]:
-    for one, other in alike(classes):
+    for one, other in _alike(classes):
         yield f"{one!r} and {other!r} are 2 classes: is one meant?"
     for split, each in counts.items():
         if each is None:
@@ -185,6 +186,15 @@ def _doubts(
             f"val: {val} images leave open by ± {vague:.1f} points how many are accepted where 95% "
             "are asked for"
         )
+
+
+def _alike(classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names that may be one: ``Dog`` and ``dog``, ``traffic_light`` and ``traffic light``."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        plain = re.sub(r"[\s_-]+", " ", name).casefold().strip()
+        if (other := seen.setdefault(plain, name)) != name:
+            yield other, name
 
 
 def _some(names: Sequence[str]) -> str:

@@ -72,7 +72,9 @@ HEADER = "file,labels,split\n"
         ("name,labels,split\n", r"got 'name,labels,split'"),
         ("file,File,labels,split\n", r"expected one column file; got 'file,File,labels,split'"),
         ("file,split\nimages/a.jpg,train\n", r"got 'file,split'"),
-        (HEADER + "c d.jpg,['dog'],train\n", r"line 2: expected labels joined by ; or \|"),
+        (HEADER + "c d.jpg,[dog],train\n", r"line 2: expected labels joined by ; or \|"),
+        (HEADER + "c d.jpg,[7],train\n", r"line 2: expected labels joined by ; or \|"),
+        (HEADER + "c d.jpg,['dog' *],train\n", r"line 2: expected labels joined by ; or \|"),
         (HEADER + "images/a.jpg,dog,a\nimages/b.jpg,cat,a\nc d.jpg,cat dog,a\n",
          "line 4: expected labels joined .* 'cat dog', .*label_meanings to {cat dog: class}"),
         (HEADER + "images/a.jpg,dog cat,a\nimages/b.jpg,cat dog,a\n", "line 2: .* 'dog cat'"),
@@ -94,7 +96,8 @@ HEADER = "file,labels,split\n"
         (HEADER + 'images/a.jpg,"dog,train\n', "not readable as CSV: unexpected end of data"),
         (HEADER + "images/a.jpg,dog,train\n" * 2, "line 3: 'images/a.jpg' is in line 2"),
         (HEADER + "c d.jpg,dog,train\n./c d.jpg,dog,val\n", "line 3: './c d.jpg' is in line 2"),
-        ((HEADER + "images/é.jpg,dog,train\n").encode("latin-1"), "labels.csv is not UTF-8 text"),
+        ((HEADER + "images/é.jpg,dog,train\n").encode("latin-1"),
+         "labels.csv is not UTF-8 text; Excel: save as CSV UTF-8"),
         (HEADER + "x.jpg,dog,train\n" * 7, "and 2 more"),
     ],
 )  # fmt: skip
@@ -102,6 +105,36 @@ def test_a_wrong_line_is_named(tmp_path, table, message):
     with pytest.raises(SnojoeError, match=message) as error:
         LabelledImages([pets(tmp_path, table)])
     assert "pets: labels.csv" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("\"['cat', 'dog']\"", {"cat", "dog"}),  # pandas
+        ('"[""cat"", ""dog""]"', {"cat", "dog"}),
+        ('"{""choices"": [""cat"", ""traffic light""]}"', {"cat", "traffic light"}),  # Label Studio
+        ("['cat']", {"cat"}),
+        ("[]", set()),
+    ],
+)
+def test_a_list_in_a_cell_is_one(tmp_path, cell, labels):
+    images = LabelledImages([pets(tmp_path, f"{HEADER}images/a.jpg,{cell},train\n")])
+    assert images.images(["pets/train"])[0].labels == labels
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["dog", "cat dog"], "1, such as pets/labels.csv: cat dog"),
+        (["clear primary", "clear road", "clear water"], "3, such as pets/labels.csv: clear"),
+        (["traffic light", "dog", "cat"], ""),
+    ],
+)
+def test_names_that_look_like_several_are_said(tmp_path, rows, said):
+    lines = [f"{name},{row},train" for name, row in zip(IMAGES, rows, strict=False)]
+    read = LabelledImages([pets(tmp_path, HEADER + "\n".join(lines))]).read({"train": 1.0})
+    notes = [note for note in read.notes if "joined by blanks" in note]
+    assert notes == [] if not said else said in notes[0]
 
 
 def test_two_tables_of_the_same_name_are_refused(tmp_path):

@@ -114,7 +114,8 @@ class Archive(Mapping[str, bytes]):
         try:
             return content.decode("utf-16" if wide else "utf-8-sig")
         except UnicodeDecodeError:
-            raise SnojoeError(f"{self.path}: {name} is not UTF-8 text") from None
+            hint = "; Excel: save as CSV UTF-8" if name.lower().endswith(".csv") else ""
+            raise SnojoeError(f"{self.path}: {name} is not UTF-8 text{hint}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._extents)

@@ -13,6 +13,9 @@ Fields are separated by commas, semicolons or tabs; other columns are ignored.
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -218,14 +221,20 @@ class LabelTable:
         cell = cells[self._columns[1] or 0]
         if cell == NEGATIVE:
             return frozenset()
+        if (names := _listed(cell)) is not None:
+            return frozenset(names)
         names = joined(cell)
-        # Python's and JSON's lists, and those with commas, could be meant as one name or several.
+        # Those with commas could be meant as one name or several.
         if "" in names or any("," in name or name[0] in "[{(\"'" for name in names):
             raise ValueError(f"expected labels joined by ; or |; got {cell!r}")
         return frozenset(names) or None
 
     def _joined_by_blanks(self, certain: Collection[str]) -> Iterator[str]:
-        """``cat dog`` where there are a cat and a dog: one name, or two."""
+        """``cat dog`` where there are a cat and a dog: one name, or two.
+
+        It is said, not refused, where only some of the words are labels (a table, a dining table)
+        or most labels have blanks and share words.
+        """
         everything = [each for found in self._found.values() for each in found]
         known = frozenset[str]().union(*(each.labels or () for each in everything))
         doubtful = {
@@ -235,6 +244,9 @@ class LabelTable:
         }
         orders = Counter(frozenset(name.split()) for name in known - set(certain))
         doubtful |= {name for name in known if orders[frozenset(name.split())] > 1}
+        for name in sorted(_maybe_several(known - doubtful - set(certain))):
+            what = "labels that may be several, joined by blanks where ; or | was expected"
+            self.noticed(what, f"{self._where}: {name}")
         for each in everything if doubtful and not self._classes else ():
             for label in sorted((each.labels or frozenset()) & doubtful):
                 yield (
@@ -242,6 +254,30 @@ class LabelTable:
                     f"{label!r}, and its words are labels, too, also alone or in another order. If "
                     f"it is a class of its own, set data.label_meanings to {{{label}: class}}"
                 )
+
+
+def _listed(cell: str) -> list[str] | None:
+    """Names in a list as JSON or Python writes it, or Label Studio's choices; None in others."""
+    if cell[:1] not in ("[", "{"):
+        return None
+    value = None
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = read(cell)
+            break
+    value = value.get("choices") if isinstance(value, dict) else value
+    if isinstance(value, list) and all(isinstance(name, str) and name.strip() for name in value):
+        return [name.strip() for name in value]
+    return None
+
+
+def _maybe_several(names: Collection[str]) -> set[str]:
+    """Names with blanks that look like several: a word is a label, or is in many of them."""
+    several = {name for name in names if " " in name}
+    with_label = {name for name in several if not {*name.split()}.isdisjoint(names)}
+    words = Counter(word for name in names for word in set(name.split()))
+    shared = {name for name in several if any(words[word] > 2 for word in name.split())}
+    return with_label | (shared if 2 * len(several) > len(names) else set())
 
 
 def is_table(name: str) -> bool:

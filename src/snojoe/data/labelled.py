@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -292,7 +293,8 @@ def _question(label: str, where: Sequence[str]) -> str:
     return (
         f"{where[0]}: does the label {label!r} ({len(where)} images) say that an image shows none "
         f"of the classes? Then set data.label_meanings to {{{label}: negative}}; to "
-        f"{{{label}: unannotated}} if nobody looked, to {{{label}: class}} if it is a class"
+        f"{{{label}: unannotated}} if nobody looked, to {{{label}: class}} if it is a class "
+        f"(snojoe init: --meaning {shlex.quote(label)}=negative, and so on)"
     )
 
 
