@@ -6,8 +6,10 @@ Training, evaluation and detection all decode here.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,15 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp"),
     *(".webp", ".avif", ".tif", ".tiff", ".ppm"),
 )
+# With the extra heif alone.
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+# Photographs, too, of which nothing here decodes a pixel: cameras' own formats, and newer ones.
+UNDECODED_SUFFIXES = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"),
+    *(".j2k", ".jp2", ".jxl"),
+)
 
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _BOMB = "more pixels than PIL's limit (a decompression bomb?)"
 
 
@@ -45,8 +55,7 @@ def decode(source: bytes | Path | Image.Image) -> Image.Image:
     try:
         if isinstance(source, Image.Image):
             return _rgb(source)
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=FORMATS) as image:
+        with _opened(source) as image:
             return _rgb(image)
     except ImageError:
         raise
@@ -58,6 +67,36 @@ def decode(source: bytes | Path | Image.Image) -> Image.Image:
     except Exception as error:  # damaged bytes make PIL's decoders raise almost anything
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(reason or type(error).__name__) from None
+
+
+def _opened(source: bytes | Path) -> Image.Image:
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not _is_heif(source):
+            raise
+    if not _reads_heif():
+        raise ImageError("HEIC, which takes the extra heif: pip install 'snojoe[heif]'")
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()  # which turns the pixels as EXIF says
+    return Image.open(file, formats=["HEIF"])
+
+
+def _is_heif(source: bytes | Path) -> bool:
+    """Whether it begins as HEIC does; AVIF's brand is another."""
+    if isinstance(source, bytes):
+        start = source[:12]
+    else:
+        with source.open("rb") as file:
+            start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
+
+
+@cache
+def _reads_heif() -> bool:
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -93,12 +132,31 @@ def dimensions(content: bytes) -> tuple[int, int]:
         If it is of no known format.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _opened(content) as image:
             return image.size
     except Exception as error:  # as in decode
         raise ImageError(str(error) or type(error).__name__) from None
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image, leaving out hidden files (``._a.jpg``)."""
-    return name.lower().endswith(SUFFIXES) and not name.rsplit("/", 1)[-1].startswith(".")
+    """Whether a file's name is that of an image that can be decoded, and none of a hidden file."""
+    suffixes = SUFFIXES + HEIF_SUFFIXES * _reads_heif()
+    return name.lower().endswith(suffixes) and not name.rsplit("/", 1)[-1].startswith(".")
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether a file is a photograph: by its suffix, decodable or not, or else by its content."""
+    if path.name.startswith("."):
+        return False
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES + HEIF_SUFFIXES + UNDECODED_SUFFIXES:
+        return True
+    if suffix or not path.is_file():
+        return False
+    try:
+        with _opened(path):
+            return True
+    except ImageError:
+        return True  # HEIC, which this environment does not read
+    except Exception:
+        return False

@@ -24,7 +24,8 @@ from snojoe.support.errors import SnojoeError
 from snojoe.support.threads import parallel
 
 AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
-"""A file's path, a PIL image, a (H, W, 3) uint8 array or a (3, H, W) uint8 tensor."""
+"""A file's path, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey: (H, W), with or
+without a channel."""
 
 _BATCH_SIZE = 16
 
@@ -153,13 +154,20 @@ def _rgb(image: AnyImage) -> Image.Image:
         return _read(Path(image))
     if isinstance(image, Image.Image):
         return decode(image)
-    shape = "(3, H, W) uint8 tensor" if isinstance(image, torch.Tensor) else "(H, W, 3) uint8 array"
-    if isinstance(image, torch.Tensor) and image.ndim == 3:
-        image = image.permute(1, 2, 0).cpu().numpy()
+    if isinstance(image, torch.Tensor):
+        expected = "(3, H, W), (1, H, W) or (H, W) uint8 tensor"
+        image = (image.permute(1, 2, 0) if image.ndim == 3 else image).cpu().numpy()
+    else:
+        expected = "(H, W, 3), (H, W, 1) or (H, W) uint8 array"
     pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ImageError(f"expected a {shape}; got {pixels.dtype} of shape {pixels.shape}")
-    return Image.fromarray(pixels)
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3):
+        raise ImageError(f"expected a {expected}; got {pixels.dtype} of shape {pixels.shape}")
+    if not pixels.size:
+        raise ImageError("empty")
+    return Image.fromarray(pixels if channels == 3 else pixels.reshape(pixels.shape[:2])).convert(
+        "RGB"
+    )
 
 
 def _read(path: Path) -> Image.Image:
