@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from snojoe.model.architectures import LEAST_SIZE, TRUNKS, layer_names
+from snojoe.model.architectures import LEAST_SIZE, TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -240,8 +240,12 @@ class Model(_Section):
     @field_validator("arch")
     @classmethod
     def _supported(cls, arch: str) -> str:
-        if arch not in TRUNKS:
-            raise ValueError(f"expected one of {', '.join(TRUNKS)}; got {arch!r}")
+        if is_timm(arch):
+            name, _, tag = arch.partition(".")
+            if tag:
+                raise ValueError(f"expected {name}, with model.weights: {tag}; got {arch!r}")
+        elif arch not in TRUNKS:
+            raise ValueError(f"expected one of {', '.join(TRUNKS)} or timm/<name>; got {arch!r}")
         return arch
 
     @field_validator("weights")
@@ -332,6 +336,8 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _depths_exist(self) -> Self:
+        if is_timm(self.model.arch):  # `check_classifier`: to look at it imports torch
+            return self
         names = layer_names(self.model.arch)
         for depth in self.depths:
             if depth > len(names):
@@ -342,7 +348,7 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _trunk_takes_the_images(self) -> Self:
-        least = LEAST_SIZE[self.model.arch]
+        least = LEAST_SIZE.get(self.model.arch, 0)
         if self.data.image_size < least:
             raise ValueError(
                 f"data.image_size: expected at least {least} for {self.model.arch}; "

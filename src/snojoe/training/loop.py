@@ -20,7 +20,7 @@ from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm
 from snojoe.spectral_norm.batch_norm import apply_spectral_batch_norm
 from snojoe.support.errors import SnojoeError
 from snojoe.support.progress import progress
-from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm
+from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm, share_batch_norm
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, train_loader
 from snojoe.training.optimizer import build_optimizer, build_schedule
@@ -92,17 +92,20 @@ def _normalise(
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
     if several_gpus and params.batch_norm_bound is None:
         # The statistics of the whole batch. PyTorch has nothing like it for CPUs.
-        torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    normaliser = apply_spectral_norm(
-        model,
-        sn_layers,
-        bound=params.bound,
-        coefficient=params.coefficient,
-        norm=params.norm,
-        example_input=torch.zeros(1, 3, image_size, image_size),
-    )
-    if params.batch_norm_bound is not None:
-        apply_spectral_batch_norm(model, sn_layers, params.batch_norm_bound)
+        share_batch_norm(model)
+    try:
+        normaliser = apply_spectral_norm(
+            model,
+            sn_layers,
+            bound=params.bound,
+            coefficient=params.coefficient,
+            norm=params.norm,
+            example_input=torch.zeros(1, 3, image_size, image_size),
+        )
+        if params.batch_norm_bound is not None:
+            apply_spectral_batch_norm(model, sn_layers, params.batch_norm_bound)
+    except ValueError as error:  # a network of timm's may have layers of its own
+        raise SnojoeError(f"spectral_norm: {error}") from None
     return normaliser
 
 

@@ -11,7 +11,7 @@ import torch
 from snojoe.data.prepared import read_classes
 from snojoe.data.shards import Shards
 from snojoe.experiment import Folders
-from snojoe.model.classifier import Classifier, build_classifier
+from snojoe.model.classifier import Classifier, build_classifier, check_classifier
 from snojoe.model.decision import fit_decision
 from snojoe.model.folder import ModelConfig, save_model
 from snojoe.model.preprocessing import preprocessing
@@ -55,7 +55,9 @@ def train_model(
     _make_deterministic(params.train.threads, seed)
     classes = read_classes(folders.prepared)
     known = _known(params, classes, sn_layers, seed)
-    model = build_classifier(params.model.arch, len(classes), weights_file(folders.weights))
+    arch, size = params.model.arch, params.data.image_size
+    model = build_classifier(arch, len(classes), weights_file(folders.weights), size)
+    check_classifier(model, arch, [sn_layers], size)
     train = _train_set(folders.prepared / "train", params, seed)
     val = Shards(folders.prepared / "val")
     sources = [folders.weights, folders.prepared / "train", folders.prepared / "val"]
