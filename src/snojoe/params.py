@@ -29,6 +29,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Depth = Annotated[int, Field(ge=0)]
 Unannotated = Literal["unknown", "negative"]
 Meaning = Literal["class", "negative", "unannotated"]
+# Not strict: YAML has lists.
+Channels = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Field(strict=False)]
+Described = Annotated[str, Field(pattern=r"^(timm|torchvision)/[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?$")]
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 _ROUNDING = 1e-6  # of a sum of shares
@@ -145,13 +148,27 @@ class Digits(_Section):
     seed: Seed
 
 
+class PreprocessingParams(_Section):
+    """What a network was trained for: ``mean`` and ``std`` of the channels as shares of 255.
+
+    ``crop`` is the edge of the centre that is taken, as a share of the resized shorter side.
+    """
+
+    mean: Annotated[tuple[Share, Share, Share], Field(strict=False)]
+    std: Channels
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    aspect_kept: bool = False
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class Data(_Section):
     """What is read, and how.
 
     ``unannotated`` is what it says that nobody annotated an image: nothing, or that it is a
     negative, an image that shows none of the classes. ``label_meanings`` are of labels that are no
     class, or that only look as if they were none. ``group_pattern`` is searched for in an image's
-    path; its first group, or all of it, names the images that belong together.
+    path; its first group, or all of it, names the images that belong together. ``preprocessing`` is
+    the protocol's where it is empty; or that of a published network, by its name; or its own.
     """
 
     folder: str
@@ -163,6 +180,7 @@ class Data(_Section):
     unannotated: Unannotated = "unknown"
     label_meanings: dict[str, Meaning] = {}
     group_pattern: str | None = None
+    preprocessing: Described | PreprocessingParams | None = None
     max_bad_share: Share
     expected: Expected | None
     digits: Digits

@@ -15,6 +15,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from snojoe.model import timm_networks
 from snojoe.model.architectures import TRUNKS, is_timm, layer_names
+from snojoe.model.pixels import normalise
+from snojoe.model.preprocessing import MEAN, STD, Statistics
 from snojoe.model.state_dict import load_trunk, read_state
 from snojoe.model.weights import WEIGHTS_SUFFIXES, weights_suffix
 from snojoe.support.errors import SnojoeError
@@ -49,7 +51,15 @@ class Classifier(nn.Module):
         C.
     num_classes : int
         K.
+
+    Attributes
+    ----------
+    mean, std : (float, float, float)
+        What the images are normalised with, ImageNet's unless set to others.
     """
+
+    mean: Statistics = MEAN
+    std: Statistics = STD
 
     def __init__(self, trunk: nn.Sequential, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -60,6 +70,10 @@ class Classifier(nn.Module):
     def layers(self) -> list[tuple[str, nn.Module]]:
         """The counted layers; ``sn_layers=L`` normalises what lies in the first L."""
         return [*self.trunk.named_children(), ("avgpool", self.avgpool), ("head", self.head)]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 images (n, H, W, 3) -> float32 (n, 3, H, W), what this network takes."""
+        return normalise(pixels, self.mean, self.std)
 
     def features(self, images: Tensor) -> Tensor:
         """Normalised images (n, 3, H, W) -> pooled features (n, C)."""

@@ -166,6 +166,7 @@ def load_model(folder: Path) -> tuple[Classifier, ModelConfig]:
         size = config.preprocessing.image_size
         model = build_classifier(config.arch, len(config.classes), image_size=size)
         model.load_state_dict(state)
+        model.mean, model.std = config.preprocessing.mean, config.preprocessing.std
     except FileNotFoundError:
         raise _missing(folder, _WEIGHTS) from None
     except (SafetensorError, ValueError, RuntimeError) as error:

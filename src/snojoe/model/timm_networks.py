@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snojoe.model.described import import_timm
 from snojoe.model.state_dict import State, check_same, read_state, stripped
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import first_line
@@ -42,7 +43,7 @@ def build(arch: str, image_size: int | None = None, weights: Path | None = None)
         If timm is not installed or has no such network, or the weights do not fit, with the first
         differences.
     """
-    timm = _timm()
+    timm = import_timm()
     name = arch.removeprefix("timm/")
     if not timm.is_model(name):
         raise SnojoeError(f"model.arch: timm {timm.__version__} has no network {name!r}")
@@ -75,7 +76,7 @@ def download_pretrained(arch: str, tag: str, path: Path) -> None:
     """
     from safetensors.torch import save
 
-    timm = _timm()
+    timm = import_timm()
     name = arch.removeprefix("timm/")
     known = [each.rpartition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
     if tag not in known:
@@ -126,16 +127,6 @@ def layer_names(arch: str) -> tuple[str, ...]:
     """Names of the counted layers of ``timm/<name>``, the head of this project left out."""
     with torch.device("meta"):
         return tuple(name for name, _ in layers(build(arch)))
-
-
-def _timm() -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise SnojoeError(
-            f"model.arch: {error}; timm/<name> takes the extra: pip install 'snojoe[timm]'"
-        ) from None
-    return timm
 
 
 def _of_network(state: State, expected: nn.Module) -> State:

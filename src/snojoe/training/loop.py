@@ -14,7 +14,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.data.shards import Shards
 from snojoe.model.classifier import Classifier
-from snojoe.model.pixels import normalise
 from snojoe.params import SpectralNormParams, Train
 from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm
 from snojoe.spectral_norm.batch_norm import apply_spectral_batch_norm
@@ -203,7 +202,7 @@ class _Training:
         """
         self.train.epoch = epoch
         device = self.accelerator.device
-        batches = (normalise(pixels.to(device)) for pixels, _ in self.whole)
+        batches = (self.model.normalise(pixels.to(device)) for pixels, _ in self.whole)
         recalibrate_batch_norm(self.model, batches)
 
     def _wrap(self) -> None:
@@ -251,7 +250,7 @@ class _Training:
         parts = (each.tensor_split(self.params.gradient_accumulation) for each in (pixels, labels))
         for images, targets in zip(*parts, strict=True):
             with self.accelerator.autocast():
-                logits = self.network(normalise(images))
+                logits = self.network(self.model.normalise(images))
             loss = bce(logits.float(), targets) * (len(images) / len(pixels))
             self.accelerator.backward(loss)
             total += loss.detach()
