@@ -146,8 +146,9 @@ def measure(params: Params, training: Training, folder: Path) -> list[dict[str, 
 
 def make_data(params: Params, folder: Path) -> None:
     """Archives and shards of a draw, where they are not there yet."""
-    from snojoe.data.fetch import fetch, fetch_weights, locate
+    from snojoe.data.fetch import fetch, locate
     from snojoe.data.prepare import prepare
+    from snojoe.data.weights import fetch_weights
     from snojoe.experiment import Folders
 
     folders = Folders(folder)

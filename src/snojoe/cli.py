@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.model.architectures import TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import human_size
 
@@ -178,7 +178,14 @@ def _add_layers(commands: Commands) -> None:
         help="what sn_layers counts",
         description="Print index, name and number of normalised weights of each counted layer.",
     )
-    command.add_argument("arch", nargs="?", default="resnet101", choices=list(TRUNKS))
+    command.add_argument(
+        "arch",
+        nargs="?",
+        default="resnet101",
+        type=_arch,
+        metavar="ARCH",
+        help=f"{', '.join(TRUNKS)}, or timm/<name>",
+    )
     command.set_defaults(call=layers)
 
 
@@ -334,6 +341,14 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What is wrong with an image stands in the output, beside its name.
     warnings.filterwarnings("ignore", module="PIL")
+
+
+def _arch(text: str) -> str:
+    if text in TRUNKS or is_timm(text):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"invalid choice: {text!r} (choose from {', '.join(TRUNKS)}, timm/<name>)"
+    )
 
 
 def _meaning(text: str) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from conftest import jpeg
 from PIL import ExifTags, Image
 
 from snojoe.data import images
-from snojoe.data.images import ImageError, decode, is_image, looks_like_image, resize
+from snojoe.data.images import ImageError, decode, is_image, looks_like_image, to_square
+from snojoe.model.preprocessing import preprocessing
 
 TEAL = (0, 128, 128)
 
@@ -102,7 +103,8 @@ def test_of_an_animation_the_first_frame_counts():
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 10), (10, 30_000)])
 def test_odd_shapes_are_images_too(size):
-    assert (resize(decode(encoded(Image.new("RGB", size, TEAL))), 16) == TEAL).all()
+    image = decode(encoded(Image.new("RGB", size, TEAL)))
+    assert (to_square(image, preprocessing(16)) == TEAL).all()
 
 
 @pytest.mark.parametrize(

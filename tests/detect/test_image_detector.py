@@ -11,7 +11,7 @@ from conftest import jpeg, model_folder
 from PIL import Image
 
 import snojoe
-from snojoe.data.images import ImageError, decode, resize
+from snojoe.data.images import ImageError, decode, to_square
 from snojoe.detect.image_files import image_files
 from snojoe.model.folder import load_model
 from snojoe.model.pixels import normalise
@@ -56,7 +56,8 @@ def test_grey_arrays_are_as_grey_files(detector, tmp_path):
 def test_detection_sees_what_evaluation_sees(detector, models):
     model, _ = load_model(Path(models[0]))
     with torch.no_grad():
-        expected = model(normalise(torch.from_numpy(resize(decode(jpeg(3)), 16).copy()[None])))
+        pixels = to_square(decode(jpeg(3)), preprocessing(16))
+        expected = model(normalise(torch.from_numpy(pixels.copy()[None])))
     (found,) = detector([decode(jpeg(3))])
     np.testing.assert_allclose(list(found.probabilities.values()), expected.sigmoid()[0], rtol=1e-5)
     assert found.energy == pytest.approx(torch.nn.functional.softplus(expected).sum().item(), 1e-5)

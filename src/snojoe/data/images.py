@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 
 # Of the suffixes below. PIL knows more, and starts Ghostscript for some of them.
@@ -30,6 +31,8 @@ UNDECODED_SUFFIXES = (
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"),
     *(".j2k", ".jp2", ".jxl"),
 )
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _BOMB = "more pixels than PIL's limit (a decompression bomb?)"
@@ -118,9 +121,23 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(image: Image.Image, size: int) -> np.ndarray:
-    """RGB image to (size, size, 3) uint8, exactly ``torchvision.transforms.Resize((s, s))``."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+def to_square(image: Image.Image, made: Preprocessing) -> np.ndarray:
+    """RGB image to (size, size, 3) uint8 as a network's preprocessing has it.
+
+    Exactly torchvision's Resize and CenterCrop of PIL images.
+
+    Raises
+    ------
+    ImageError
+        If the image is so long that what is resized would exceed PIL's limit.
+    """
+    how, edge = read_resize(made.resize), made.image_size
+    width, height = how.size(image.width, image.height, edge)
+    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise ImageError(f"too long to be resized: {image.width} x {image.height} pixels")
+    resized = image.resize((width, height), _FILTERS[how.interpolation])
+    left, top = round((width - edge) / 2), round((height - edge) / 2)
+    return np.asarray(resized.crop((left, top, left + edge, top + edge)))
 
 
 def dimensions(content: bytes) -> tuple[int, int]:

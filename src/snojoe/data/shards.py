@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from snojoe.data.images import ImageError, decode, resize
+from snojoe.data.images import ImageError, decode, to_square
+from snojoe.model.preprocessing import Preprocessing, preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import SUMS, check_sums, read_sums, write_sums
 
@@ -46,13 +47,23 @@ class Batch(NamedTuple):
 
 
 def write_shards(
-    folder: Path, rows: Iterable[ShardRow], *, split: str, content: Content, image_size: int
+    folder: Path,
+    rows: Iterable[ShardRow],
+    *,
+    split: str,
+    content: Content,
+    image_size: int,
+    made: Preprocessing | None = None,
 ) -> int:
     """Write rows to ``folder/00000.parquet`` and so on, and their checksums beside them.
 
-    Memory does not grow with the number of rows, which is returned.
+    Memory does not grow with the number of rows, which is returned. What is not the protocol's
+    preprocessing stands in ``made``.
     """
-    metadata = {"snojoe": json.dumps({"image_size": image_size})}
+    described: dict[str, Any] = {"image_size": image_size}
+    if made not in (None, preprocessing(image_size)):
+        described["preprocessing"] = made.model_dump(mode="json")
+    metadata = {"snojoe": json.dumps(described)}
     schema = _schema(content).with_metadata(metadata)
     folder.mkdir(parents=True, exist_ok=True)
     writer: pq.ParquetWriter | None = None
@@ -123,7 +134,9 @@ class Shards:
         self._files = [_open(path) for path in self.paths]
         schema = self._files[0].schema_arrow
         try:
-            self.image_size = int(json.loads(schema.metadata[b"snojoe"])["image_size"])
+            described = json.loads(schema.metadata[b"snojoe"])
+            self.image_size = int(described["image_size"])
+            self.preprocessing = _preprocessing(described)
         except (KeyError, TypeError, ValueError):
             raise SnojoeError(f"{self.paths[0]}: not a shard of this program") from None
         self.content: Content = "pixels" if "pixels" in schema.names else "image"
@@ -197,7 +210,8 @@ class Shards:
             pixels = np.frombuffer(values, dtype=np.uint8, count=count, offset=ends[0]).copy()
             pixels = pixels.reshape(len(column), side, side, 3)
         else:
-            pixels = np.stack([resize(decode(c.as_py() or b""), side) for c in column])
+            images = (decode(content.as_py() or b"") for content in column)
+            pixels = np.stack([to_square(image, self.preprocessing) for image in images])
         return Batch(records["id"].to_pylist(), pixels, self._labels(records["labels"]))
 
     def _labels(self, column: pa.ChunkedArray | pa.Array) -> np.ndarray | None:
@@ -214,6 +228,14 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise SnojoeError(f"{path}: damaged shard ({error})") from None
+
+
+def _preprocessing(described: dict[str, Any]) -> Preprocessing:
+    if "preprocessing" not in described:
+        return preprocessing(int(described["image_size"]))
+    made = Preprocessing.model_validate_json(json.dumps(described["preprocessing"]))
+    read_resize(made.resize)
+    return made
 
 
 def _schema(content: Content) -> pa.Schema:

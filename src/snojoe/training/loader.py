@@ -14,6 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 
 from snojoe.data.images import decode
 from snojoe.data.shards import Shards
+from snojoe.model.preprocessing import Interpolation
 from snojoe.support.errors import SnojoeError
 
 # As many decoded training images are kept as fit into this many bytes.
@@ -37,12 +38,21 @@ class TrainTransform:
         is drawn again, and after ten draws the whole image is taken (14% of the crops at 4:3).
     flip : float
         Probability of a horizontal flip.
+    interpolation : "bilinear" or "bicubic"
+        Of the resize; the protocol's is bilinear.
     """
 
-    def __init__(self, size: int, scale: tuple[float, float], flip: float) -> None:
+    def __init__(
+        self,
+        size: int,
+        scale: tuple[float, float],
+        flip: float,
+        interpolation: Interpolation = "bilinear",
+    ) -> None:
         self.size = size
         self.scale = scale
         self.flip = flip
+        self.interpolation = interpolation
 
     def __call__(self, pixels: np.ndarray, seed: int) -> Tensor:
         """RGB image (H, W, 3) -> (size, size, 3), both uint8; the same seed gives the same crop."""
@@ -55,7 +65,8 @@ class TrainTransform:
             left = image.shape[2] - left - width
         crop = image[None, :, top : top + height, left : left + width]
         edges = (self.size, self.size)
-        crop = F.interpolate(crop, edges, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        crop = F.interpolate(crop, edges, mode=self.interpolation, antialias=True)[0]
+        crop = crop.permute(1, 2, 0)
         return crop.flip(1) if flipped else crop
 
 
