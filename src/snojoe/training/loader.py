@@ -71,7 +71,7 @@ class TrainTransform:
 
 
 class TrainSet(Dataset[tuple[Tensor, Tensor]]):
-    """The train split, held in memory.
+    """The train split: its encoded images stay on disk, what fits is kept decoded.
 
     The augmentation of an image depends on (seed, epoch, index) alone: neither the number of
     workers or processes nor a resumption changes it.
@@ -80,17 +80,17 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, folder: Path, transform: TrainTransform, seed: int) -> None:
         shards = Shards(folder)
         labels = shards.labels()
-        if shards.content != "image" or labels is None:
-            raise SnojoeError(f"{folder}: expected labelled original images")
+        if labels is None:
+            raise SnojoeError(f"{folder}: expected labelled images")
         self.labels = torch.from_numpy(labels).float()
         self.transform = transform
         self.seed = seed
         self.epoch = 0
-        self.encoded: Any = shards.table(["image"])["image"]  # in chunks: Arrow has no 2 GiB in one
+        self.encoded = shards.encoded()
         self.images: list[np.ndarray] = []
         left = _DECODED_BYTES
-        for content in self.encoded:
-            image = _pixels(content)
+        for index in range(len(self)):
+            image = _pixels(self.encoded[index])
             left -= image.nbytes
             if left < 0:
                 break
@@ -108,9 +108,9 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(image, int(seed)), self.labels[index]
 
 
-def _pixels(content: Any) -> np.ndarray:
-    """(H, W, 3) uint8 of an encoded image in Arrow's memory; a copy, since PIL's is read-only."""
-    return np.array(decode(content.as_py()))
+def _pixels(content: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 of an encoded image; a copy, since PIL's is read-only."""
+    return np.array(decode(content))
 
 
 class EpochSampler(Sampler[int]):
