@@ -312,11 +312,14 @@ REAL = Path(__file__).parents[3] / "shared" / "realdata" / "archives" / "coco-mi
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not there: this reads real files of it")
 def test_real_files_of_ms_coco(tmp_path):
-    images = LabelledImages([Archive(REAL, tmp_path)])
+    archive = Archive(REAL, tmp_path)
+    images = LabelledImages([archive])
     labelled = images.read({s: [f"coco/{s}2017"] for s in ("train", "val", "test")})
     assert {s: len(found) for s, found in labelled.splits.items()} == {
         "train": 80, "val": 79, "test": 80}  # fmt: skip
     assert (len(labelled.classes), labelled.classes[0], labelled.classes[-1]) == (
         *(80, "person", "toothbrush"),
     )
-    assert sum(each.labels.sum() for each in labelled.splits["train"]) == 237
+    annotations = json.loads(archive["coco/annotations/instances_train2017.json"])["annotations"]
+    pairs = {(each["image_id"], each["category_id"]) for each in annotations}
+    assert sum(int(each.labels.sum()) for each in labelled.splits["train"]) == len(pairs) == 302

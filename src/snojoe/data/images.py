@@ -19,7 +19,7 @@ from snojoe.support.errors import SnojoeError
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp"),
-    *(".webp", ".avif", ".tif", ".tiff", ".ppm"),
+    *(".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"),
 )
 
 _BOMB = "more pixels than PIL's limit (a decompression bomb?)"
