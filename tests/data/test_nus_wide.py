@@ -6,8 +6,8 @@ from conftest import jpeg, write_folder
 from test_formats import read, told
 
 from snojoe.data.archives import Archive
+from snojoe.data.class_names import NUS_WIDE as CONCEPTS
 from snojoe.data.labelled import LabelledImages
-from snojoe.data.nus_wide import CONCEPTS
 from snojoe.support.errors import SnojoeError
 
 PICTURE = jpeg()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snojoe.data.archives import Archive
+from snojoe.data.class_names import NUS_WIDE
 from snojoe.data.found import Found, Noticed
 from snojoe.data.named_images import NamedImages
 from snojoe.data.tables import check
@@ -25,19 +26,6 @@ _LISTS = re.compile(r"^nus_wide_(train|test)_imglist\.txt$", re.IGNORECASE)
 _OFFICIAL_LISTS = re.compile(r"^(train|test)imagelist\.txt$", re.IGNORECASE)
 _OFFICIAL_LABELS = re.compile(r"^labels_(?P<concept>.+)_(train|test)\.txt$", re.IGNORECASE)
 _NAMES = "concepts81.txt"
-
-# In the order of Concepts81.txt, which is that of the columns.
-CONCEPTS = (
-    *("airport", "animal", "beach", "bear", "birds", "boats", "book", "bridge", "buildings"),
-    *("cars", "castle", "cat", "cityscape", "clouds", "computer", "coral", "cow", "dancing"),
-    *("dog", "earthquake", "elk", "fire", "fish", "flags", "flowers", "food", "fox", "frost"),
-    *("garden", "glacier", "grass", "harbor", "horses", "house", "lake", "leaf", "map"),
-    *("military", "moon", "mountain", "nighttime", "ocean", "person", "plane", "plants"),
-    *("police", "protest", "railroad", "rainbow", "reflection", "road", "rocks", "running"),
-    *("sand", "sign", "sky", "snow", "soccer", "sports", "statue", "street", "sun", "sunset"),
-    *("surf", "swimmers", "tattoo", "temple", "tiger", "tower", "town", "toy", "train", "tree"),
-    *("valley", "vehicle", "water", "waterfall", "wedding", "whales", "window", "zebra"),
-)
 
 
 class _Text(NamedTuple):
@@ -163,7 +151,7 @@ class NusWide:
     def _concepts(self) -> Sequence[str]:
         if not self._columns:
             return sorted({concept for split in self._lists for concept in self._labels[split]})
-        return self._names.lines if self._names else CONCEPTS
+        return self._names.lines if self._names else NUS_WIDE
 
     def _read(self, split: str) -> list[Found]:
         if split not in self._rows:
