@@ -73,8 +73,8 @@ TABLE_3 = {
 }
 
 
-# Wang et al. 2021, Can multi-label classification networks know what they don't know? The classes of
-# ImageNet-22K are the paper's for the first two sets. SN is nowhere in it.
+# Wang et al. 2021, Can multi-label classification networks know what they don't know? No SN is in
+# it; the classes of ImageNet-22K are the paper's for the first two sets.
 JOINT_ENERGYS_TABLE = {
     PASCAL_VOC: {
         "max_logit": PaperFigures(45.06, 89.22, 83.14),
