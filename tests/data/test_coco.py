@@ -4,29 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import COCO_CATEGORIES as CATEGORIES
+from conftest import coco_json as coco
 from conftest import jpeg, voc_files, write_folder, write_tar
 from test_formats import read, told, zip_labels
 
 from snojoe.data.archives import Archive
 from snojoe.data.labelled import LabelledImages
 from snojoe.support.errors import SnojoeError
-
-CATEGORIES = [{"id": 7, "name": "zebra"}, {"id": 1, "name": "cat"}, {"id": 90, "name": "dog"}]
-
-
-def coco(images, annotations=(), categories=CATEGORIES, **more):
-    """A file; `images` by id, `annotations` as pairs of image and category."""
-    tree = {
-        "info": {"year": 2014},
-        "images": [{"id": i, "file_name": name, "width": 40} for i, name in images.items()],
-        "annotations": [
-            {"id": n, "image_id": i, "category_id": c, "iscrowd": n % 2, "bbox": [0, 0, 1, 1],
-             "segmentation": {"counts": [1], "size": [2, 2]} if n % 2 else [[0.5, 1, 2, 2]]}
-            for n, (i, c) in enumerate(annotations)
-        ],
-        "categories": categories,
-    }  # fmt: skip
-    return json.dumps(tree | more).encode()
 
 
 def images_of(*names):
