@@ -28,7 +28,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from snojoe.results.paper import CLASSES
+from snojoe.data.class_names import VOC as CLASSES
 from snojoe.support.text import aligned, human_size
 
 ROOT = Path(__file__).parents[1]

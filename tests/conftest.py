@@ -1,6 +1,7 @@
 """Hand-made data in the real formats."""
 
 import io
+import json
 import os
 import signal
 import tarfile
@@ -60,6 +61,40 @@ def voc_files(
             text = "".join(f"{i} {1 if label in dict(images[i]) else -1}\n" for i in ids)
             files[f"{root}/ImageSets/Main/{label}_{split}.txt"] = text.encode()
     return files
+
+
+COCO_CATEGORIES = (
+    {"id": 7, "name": "zebra"},
+    {"id": 1, "name": "cat"},
+    {"id": 90, "name": "dog"},
+)
+
+
+def coco_json(
+    images: Mapping[Any, str],
+    annotations: Sequence[tuple[Any, Any]] = (),
+    categories: Sequence[Mapping[str, Any]] = COCO_CATEGORIES,
+) -> bytes:
+    """A COCO file: images by id, annotations as pairs of image and category, some crowds."""
+    tree = {
+        "info": {"year": 2014},
+        "images": [{"id": i, "file_name": name, "width": 40} for i, name in images.items()],
+        "annotations": [
+            {
+                **{
+                    "id": n,
+                    "image_id": i,
+                    "category_id": c,
+                    "iscrowd": n % 2,
+                    "bbox": [0, 0, 1, 1],
+                },
+                "segmentation": {"counts": [1], "size": [2, 2]} if n % 2 else [[0.5, 1, 2, 2]],
+            }
+            for n, (i, c) in enumerate(annotations)
+        ],
+        "categories": list(categories),
+    }
+    return json.dumps(tree).encode()
 
 
 def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:

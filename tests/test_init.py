@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from committed import committed
-from conftest import annotation, jpeg, voc_files, write_folder
+from conftest import annotation, coco_json, jpeg, voc_files, write_folder
 from dvc.utils.hydra import apply_overrides
 
 from snojoe.cli import main
@@ -331,6 +331,14 @@ def test_lists_of_several_names_are_understood_and_joined():
     assert said == []
 
 
+def test_years_behind_the_names_of_lists_are_no_other_names():
+    chosen, said = choose_splits(["coco/train2017", "coco/val2017", "test2014/test2014"])
+    assert chosen == {
+        "train": ["coco/train2017"], "val": ["coco/val2017"], "test": ["test2014/test2014"],
+    }  # fmt: skip
+    assert said == []
+
+
 @pytest.mark.parametrize(
     ("labels", "doubt"),
     [
@@ -386,3 +394,22 @@ def test_an_export_without_splits_whose_label_may_mean_none_becomes_a_project(
     assert (data.id[0].path, data.id[0].labels) == ("pets", "export.csv")
     assert data.splits.by_shares
     assert data.label_meanings == {"none": "negative"}
+
+
+def test_coco_files_become_a_project(tmp_path, monkeypatch, capsys):
+    """Splits by the names of files and folders, the test split without labels."""
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "annotations/instances_train2014.json": coco_json({1: "1.jpg"}, [(1, 7), (1, 1)]),
+        "annotations/instances_val2014.json": coco_json({2: "2.jpg"}, [(2, 1)]),
+        **{f"{split}2014/{i}.jpg": jpeg(i) for i, split in enumerate(SPLITS, 1)},
+    }
+    write_folder(tmp_path / "pets", files)
+    write_folder(tmp_path / "other", others())
+    command = ["init", "project", "--id", "pets", "--ood", "other", "--weights", "none"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "format: COCO JSON" in said
+    assert "\n  zebra  1      0    -\n  cat    1      1    -\n" in said
+    splits = load_params(tmp_path / "project/params.yaml").data.splits.model_dump()
+    assert splits == {split: [f"pets/{split}2014"] for split in ("train", "val", "test")}

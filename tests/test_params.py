@@ -7,8 +7,10 @@ import yaml
 from committed import committed
 from dvc.utils.hydra import apply_overrides
 
+from snojoe.data.prepared import PreparedSets
 from snojoe.model.architectures import LEAST_SIZE
 from snojoe.params import Params, load_params
+from snojoe.results.paper import JOINT_ENERGYS, MS_COCO, NUS, PASCAL_VOC, beside_table2
 from snojoe.support.errors import SnojoeError
 
 ROOT = Path(__file__).parents[1]
@@ -46,14 +48,43 @@ def keys(tree, prefix=""):
             yield from keys(value, f"{prefix}{name}.")
 
 
-def test_the_default_and_the_papers_parameters_are_valid():
+PUBLISHED = ("paper", "coco", "nuswide")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_default_and_the_published_parameters_are_valid(name):
     assert Params.model_validate(DEFAULT).depths == [0, 7, 8, 9]
-    assert load_params(ROOT / "params" / "paper.yaml").depths == [0, 7, 8, 9]
+    assert load_params(ROOT / "params" / f"{name}.yaml").depths == [0, 7, 8, 9]
 
 
-def test_both_files_have_the_same_keys():
-    paper = yaml.safe_load((ROOT / "params" / "paper.yaml").read_text())
-    assert list(keys(paper)) == list(keys(DEFAULT))
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_all_files_have_the_same_keys(name):
+    published = yaml.safe_load((ROOT / "params" / f"{name}.yaml").read_text())
+    assert list(keys(published)) == list(keys(DEFAULT))
+
+
+def test_the_published_experiments_differ_in_their_data_alone():
+    trees = [yaml.safe_load((ROOT / "params" / f"{name}.yaml").read_text()) for name in PUBLISHED]
+    for tree in trees:
+        del tree["data"]
+    assert trees[0] == trees[1] == trees[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "id_set"), [("paper", PASCAL_VOC), ("coco", MS_COCO), ("nuswide", NUS)]
+)
+def test_published_figures_stand_beside_the_data_that_are_expected(name, id_set):
+    """Where they are those of the parameters, JointEnergy's table finds its set."""
+    data = load_params(ROOT / "params" / f"{name}.yaml").data
+    images = data.expected.images
+    assert images["test"] == id_set.test_images
+    sets = {
+        "id": {"test": {"images": images["test"]}},
+        "id_test_is_val": False,
+        "ood": {ood: {"images": images.get(ood, 1)} for ood in data.ood},
+    }
+    beside = beside_table2(PreparedSets.model_validate(sets), list(id_set.classes))
+    assert list(beside[JOINT_ENERGYS]) == [next(iter(data.ood))]
 
 
 def test_parameters_that_came_later_have_defaults(tmp_path):
@@ -70,7 +101,7 @@ def comments(text):
     return [line.partition("#")[2] for line in text.splitlines() if "#" in line]
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params/paper.yaml"])
+@pytest.mark.parametrize("name", ["params.yaml", *(f"params/{name}.yaml" for name in PUBLISHED)])
 @pytest.mark.parametrize(
     ("setting", "lines"),
     [

@@ -23,6 +23,7 @@ _MEASURED = 200  # images whose size is looked at
 _FEW = 10  # images of a class from which little can be learnt
 _FEW_OOD = 50
 _SHOWN = 8
+_YEAR = re.compile(r"[-_ ]?(19|20)\d\d$")  # train2017
 
 
 @dataclass
@@ -112,7 +113,7 @@ def choose_splits(
     by_set: dict[str, dict[str, str]] = {}
     for item in lists:
         folder, _, name = item.partition("/")
-        by_set.setdefault(folder, {})[name.lower()] = item
+        by_set.setdefault(folder, {})[_YEAR.sub("", name.lower())] = item
     chosen: dict[str, list[str]] = {split: [] for split in SPLITS}
     for names in by_set.values():
         for split, known in SPLITS.items():

@@ -1,9 +1,12 @@
 import gzip
+import struct
 
+import numpy as np
 import pytest
 from conftest import write_folder, write_tar
 
 from snojoe.data.archives import Archive
+from snojoe.data.images import decode, is_image
 from snojoe.support.errors import SnojoeError
 
 FILES = {"b/two.txt": b"two", "a/one.txt": b"one", "b/empty": b""}
@@ -133,3 +136,37 @@ def test_what_is_not_read_says_what_to_do(tmp_path, name):
     (tmp_path / name).write_bytes(b"7z\xbc\xaf" * 300)
     with pytest.raises(SnojoeError, match=r"not a readable tar .*: unpack it, and name the folder"):
         Archive(tmp_path / name, tmp_path)
+
+
+def idx(images, dimensions=3):
+    """Images (n, rows, columns) as MNIST has them."""
+    return bytes([0, 0, 8, dimensions]) + struct.pack(">3I", *images.shape) + images.tobytes()
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_images_of_an_idx_file_are_pictures(tmp_path, compress):
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
+    path = tmp_path / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(compress(idx(images)))
+    archive = Archive(path, tmp_path)
+    assert list(archive) == [f"{i:05}.pgm" for i in range(3)]
+    for name, image in zip(archive, images, strict=True):
+        assert is_image(name)
+        np.testing.assert_array_equal(np.asarray(decode(archive[name]).convert("L")), image)
+        assert archive.size(name) == len(archive[name])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (idx(np.zeros((3, 4, 5), np.uint8))[:-1], "expected 3 images of 4 x 5 bytes; got 59 bytes"),
+        (idx(np.zeros((9, 1, 1), np.uint8), 1), "expected images, in 3 dimensions; .* has 1"),
+        (b"\0\0\x08\x03", "not a readable IDX archive"),
+        (gzip.compress(idx(np.zeros((3, 4, 5), np.uint8)))[:-9], "not a readable IDX archive"),
+    ],
+)
+def test_a_wrong_idx_file_is_named(tmp_path, content, message):
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    path.write_bytes(content)
+    with pytest.raises(SnojoeError, match=rf"t10k-images-idx3-ubyte: {message}"):
+        Archive(path, tmp_path)

@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from example_tables import (
     table3,
 )
 
+from snojoe.data.class_names import COCO, NUS_WIDE, VOC
 from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import PAPER_DETECTORS
 from snojoe.inference.tuned import Tuned
@@ -26,7 +28,21 @@ from snojoe.results.markdown import (
     table3_markdown,
     tuning_markdown,
 )
-from snojoe.results.paper import CLASSES, TABLE_2, TABLE_3, PaperFigures, paper_cut, published
+from snojoe.results.paper import (
+    JOINT_ENERGYS,
+    JOINT_ENERGYS_TABLE,
+    MS_COCO,
+    NUS,
+    NUS_OOD,
+    PAPERS,
+    PASCAL_VOC,
+    TABLE_2,
+    TABLE_3,
+    PaperFigures,
+    beside_table2,
+    paper_cut,
+    published,
+)
 from snojoe.results.scores_json import read_scores, scores_of, write_scores
 from snojoe.results.statistics_json import bold_by_metric, read_statistics, write_statistics
 from snojoe.results.summary_json import summary_of
@@ -38,7 +54,7 @@ from snojoe.support.errors import SnojoeError
 def markdown2(table, paper=None, estimates=None):
     stats = statistics(table, estimates)
     cuts = {name: paper_cut(figures) for name, figures in (paper or {}).items()}
-    tables = table2_sets(table, stats, paper or {})
+    tables = table2_sets(table, stats, {PAPERS: paper or {}})
     return table2_markdown(tables, stats, cuts)
 
 
@@ -241,16 +257,92 @@ def prepared(test=10_991, ood=5_640, id_test_is_val=False):
 @pytest.mark.parametrize(
     ("test", "ood", "classes", "expected"),
     [
-        (10_991, 5_640, CLASSES, "texture"),
-        (10_991, 18_835, CLASSES, "imagenet22k"),
-        (10_990, 5_640, CLASSES, None),
-        (10_991, 5_639, CLASSES, None),
+        (10_991, 5_640, VOC, "texture"),
+        (10_991, 18_835, VOC, "imagenet22k"),
+        (10_990, 5_640, VOC, None),
+        (10_991, 5_639, VOC, None),
         (10_991, 5_640, ("dog",), None),
     ],
 )
 def test_the_papers_figures_stand_beside_the_papers_data_alone(test, ood, classes, expected):
     found = published(TABLE_2, prepared(test, ood), list(classes))
     assert found == ({"mine": TABLE_2[expected]} if expected else {})
+
+
+ID_SETS = {"voc": PASCAL_VOC, "coco": MS_COCO, "nus": NUS}
+
+
+def prepared_sets(test_images, ood):
+    sets = {"id": {"test": {"images": test_images}}, "id_test_is_val": False}
+    return PreparedSets.model_validate(
+        sets | {"ood": {name: {"images": images} for name, images in ood.items()}}
+    )
+
+
+OOD = {"mine": 18_835, "dtd": 5_640, "mnist": 10_000, NUS_OOD: 20_000}
+
+
+@pytest.mark.parametrize(
+    ("name", "papers", "joint_energys"),
+    [("voc", {"mine", "dtd"}, {"mine"}), ("coco", set(), {"mine"}), ("nus", set(), {NUS_OOD})],
+)
+def test_no_figure_of_another_set_stands_beside_ours(name, papers, joint_energys):
+    """Every published figure in the text is one of this set; the rest is not there at all."""
+    id_set = ID_SETS[name]
+    beside = beside_table2(prepared_sets(id_set.test_images, OOD), list(id_set.classes))
+    assert {source: set(sets) for source, sets in beside.items()} == {
+        PAPERS: papers, JOINT_ENERGYS: joint_energys}  # fmt: skip
+    own = {figures for rows in beside[JOINT_ENERGYS].values() for figures in rows.values()}
+    assert own == set(JOINT_ENERGYS_TABLE[id_set].values())
+
+    ours = table2(tuple(OOD))
+    stats = statistics(ours).model_copy(update={"images": OOD | {"id": id_set.test_images}})
+    cuts = {each: paper_cut(figures) for each, figures in beside[PAPERS].items()}
+    text = table2_markdown(table2_sets(ours, stats, beside), stats, cuts)
+    printed = {cell.strip() for line in text.splitlines() for cell in line.split("|")}
+    published_figures = {
+        which: {f"{figure:.2f}" for rows in tables for row in rows.values() for figure in row}
+        for which, tables in {
+            **{each: [JOINT_ENERGYS_TABLE[ID_SETS[each]]] for each in ID_SETS},
+            "paper": list(TABLE_2.values()),
+        }.items()
+    }
+    mine = {name, "paper"} if papers else {name}
+    allowed = set().union(*(published_figures[which] for which in mine))
+    others = set().union(*published_figures.values()) - allowed
+    assert printed & allowed == allowed
+    assert not printed & others
+    assert ("DenseNet-121" in text) == bool(joint_energys)
+
+
+@pytest.mark.parametrize("name", ID_SETS)
+@pytest.mark.parametrize("change", ["test", "classes", "order", "ood"])
+def test_no_figure_stands_beside_other_data(name, change):
+    id_set = ID_SETS[name]
+    classes, images = list(id_set.classes), id_set.test_images
+    ood = {"mine": 18_834, "dtd": 5_639, "other": 1} if change == "ood" else OOD
+    classes = {"classes": classes[1:], "order": classes[::-1]}.get(change, classes)
+    sets = prepared_sets(images - (change == "test"), ood)
+    assert beside_table2(sets, classes) == {PAPERS: {}, JOINT_ENERGYS: {}}
+
+
+def test_the_papers_classes_under_the_other_name_are_not_those_for_nus_wide():
+    sets = prepared_sets(NUS.test_images, {NUS_OOD: 18_835})
+    assert beside_table2(sets, list(NUS.classes))[JOINT_ENERGYS] == {}
+
+
+def test_nothing_of_the_journal_version_is_here():
+    """Only its relative cuts with MS-COCO are known: 11.3% and 42.58%."""
+    import snojoe.results
+
+    sources = [p.read_text() for p in Path(snojoe.results.__file__).parent.rglob("*.*[ya]")]
+    assert len(sources) > 10
+    assert not any(re.search(r"\b11\.3\b|42\.58", text) for text in sources)
+
+
+def test_the_classes_are_so_many():
+    assert [len(names) for names in (VOC, COCO, NUS_WIDE)] == [20, 80, 81]
+    assert all(len(set(names)) == len(names) for names in (VOC, COCO, NUS_WIDE))
 
 
 def test_the_papers_headline_follows_from_its_tables():

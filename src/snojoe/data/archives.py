@@ -2,6 +2,7 @@
 
 Every file of an uncompressed tar, and every stored one of a zip, is a range of bytes of the
 archive, so a file in a folder and a file in an archive are the same thing: (path, offset, size).
+The images of an IDX file (MNIST's) are ranges, too, each behind the head that makes it a picture.
 What is compressed is unpacked into one nameless file. Nothing is ever written to disk under a name
 that an archive chose.
 """
@@ -40,6 +41,7 @@ _OPENERS: dict[bytes, Callable[[Path], IO[bytes]]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
 }
+_IDX = b"\0\0\x08"  # of bytes; the number of dimensions follows
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 # Photographs hardly compress: an archive that grows by more than this is a bomb.
@@ -48,12 +50,13 @@ _CHUNK = 2**20
 
 
 class Extent(NamedTuple):
-    """Where the bytes of one file lie, and their CRC-32 where the archive has it."""
+    """Where the bytes of one file lie, their CRC-32 where the archive has it, and a head."""
 
     path: Path
     offset: int
     size: int
     crc: int | None = None
+    head: bytes = b""
 
 
 class Archive(Mapping[str, bytes]):
@@ -66,7 +69,8 @@ class Archive(Mapping[str, bytes]):
     Parameters
     ----------
     path : Path
-        A tar (plain, or compressed by gzip, bzip2 or xz), a zip, or a folder.
+        A tar (plain, or compressed by gzip, bzip2 or xz), a zip, a folder, or images in the IDX
+        format, plain or compressed.
     scratch : Path
         Folder for the unpacked copy of what is compressed; the caller removes it.
 
@@ -105,7 +109,7 @@ class Archive(Mapping[str, bytes]):
             raise SnojoeError(f"{extent.path}: ends in the middle of {name}")
         if extent.crc is not None and zlib.crc32(content) != extent.crc:
             raise SnojoeError(f"{self.path}: {name} is damaged (its CRC-32 is another)")
-        return content
+        return extent.head + content
 
     def text(self, name: str) -> str:
         """Content of a text file: UTF-8, or UTF-16 that says so by its byte order mark."""
@@ -128,7 +132,7 @@ class Archive(Mapping[str, bytes]):
 
     def size(self, name: str) -> int:
         """Bytes of a file, without reading it."""
-        return self._extents[name].size
+        return len(self._extents[name].head) + self._extents[name].size
 
     def brought_twice(self) -> list[str]:
         """Names in a folder that stand for two things: a tar and a folder, or two tars."""
@@ -161,7 +165,8 @@ class Archive(Mapping[str, bytes]):
         seen = set()
         kind = "zip" if _begins(path, *_ZIP) else "tar"
         try:
-            for member, extent in (_zip if kind == "zip" else _tar)(path, scratch, self._leave):
+            kind = "IDX" if _begins_inside(path, _IDX) else kind
+            for member, extent in _READERS[kind](path, scratch, self._leave):
                 name = PurePosixPath(member).as_posix().removeprefix("/")
                 if is_hidden(name):
                     self._leave("hidden files", prefix + name)
@@ -237,6 +242,18 @@ def _begins(path: Path, *starts: bytes) -> bool:
         return file.read(8).startswith(starts)
 
 
+def _begins_inside(path: Path, start: bytes) -> bool:
+    """Whether a file, or what is compressed in it, begins so."""
+    opener = _opener(path) or Path.open
+    with opener(path, "rb") as file:
+        return file.read(len(start)) == start
+
+
+def _opener(path: Path) -> Callable[..., IO[bytes]] | None:
+    """What opens a compressed file; None of another."""
+    return next((o for start, o in _OPENERS.items() if _begins(path, start)), None)
+
+
 def _advice(path: Path) -> str:
     name = path.name.lower()
     if name.endswith(".csv"):
@@ -291,7 +308,7 @@ def _check_end(path: Path, plain: Path, offset: int) -> None:
 
 
 def _decompressed(path: Path, scratch: Path) -> Path:
-    opener = next((o for start, o in _OPENERS.items() if _begins(path, start)), None)
+    opener = _opener(path)
     if opener is None:
         return path
     plain = scratch / f"{stem(path)}-{path.stat().st_ino}.tar"
@@ -356,6 +373,26 @@ def _stored_at(raw: IO[bytes], header: int) -> int:
     return header + 30 + int(name) + int(extra)
 
 
+def _idx(path: Path, scratch: Path, leave: _Leave) -> Iterator[tuple[str, Extent]]:
+    """Grey images of an IDX file as portable graymaps, numbered in their order."""
+    plain = _decompressed(path, scratch)
+    with plain.open("rb") as file:
+        dimensions, count, rows, columns = struct.unpack(">3xB3I", file.read(16))
+    size, there = rows * columns, plain.stat().st_size - 16
+    if dimensions != 3:
+        raise SnojoeError(
+            f"{path}: expected images, in 3 dimensions; this IDX file has {dimensions}"
+        )
+    if there != count * size:
+        raise SnojoeError(
+            f"{path}: expected {count} images of {rows} x {columns} bytes; got {there:,} bytes"
+        )
+    head = f"P5 {columns} {rows} 255\n".encode()
+    for i in range(count):
+        yield f"{i:05}.pgm", Extent(plain, 16 + i * size, size, head=head)
+
+
+_READERS = {"IDX": _idx, "zip": _zip, "tar": _tar}
 _UNREADABLE = (
     *(tarfile.TarError, zlib.error, lzma.LZMAError, EOFError),
     *(zipfile.BadZipFile, NotImplementedError, RuntimeError),  # zipfile's, of methods it lacks

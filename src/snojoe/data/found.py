@@ -14,7 +14,7 @@ SPLITS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-_SPLIT_FOLDERS = {name for names in SPLITS.values() for name in names}
+SPLIT_NAMES = {name for names in SPLITS.values() for name in names}
 ALL = "all"
 
 
@@ -72,6 +72,8 @@ class Format(Protocol):
         ``<set>/<list>``: what ``data.splits`` may name.
     known_classes : set of str
         Those that it names besides what is annotated, if any.
+    class_order : sequence of str
+        Classes in the format's own order, if it has one; others are sorted behind them.
     noticed : Noticed
         What a user should know of what was read so far.
     """
@@ -82,6 +84,7 @@ class Format(Protocol):
     def lists(self) -> Sequence[str]: ...
 
     known_classes: set[str]
+    class_order: Sequence[str]
     noticed: Noticed
 
     def read(self, item: str) -> list[Found]:
@@ -96,7 +99,7 @@ class Format(Protocol):
 
 def split_folder(name: str) -> str:
     """The part of a path that names a split (``valid``), or ``all``."""
-    return next((p for p in PurePosixPath(name).parts[:-1] if p.lower() in _SPLIT_FOLDERS), ALL)
+    return next((p for p in PurePosixPath(name).parts[:-1] if p.lower() in SPLIT_NAMES), ALL)
 
 
 def quoted(names: Iterable[str], most: int = 3) -> str:

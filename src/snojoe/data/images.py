@@ -22,7 +22,7 @@ from snojoe.support.errors import SnojoeError
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp"),
-    *(".webp", ".avif", ".tif", ".tiff", ".ppm"),
+    *(".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"),
 )
 # With the extra heif alone.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")

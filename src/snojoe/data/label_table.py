@@ -70,6 +70,7 @@ class LabelTable:
     """
 
     title = "a table of labels"
+    class_order: Sequence[str] = ()
 
     def __init__(self, archive: Archive, name: str, certain: Collection[str] = ()) -> None:
         self.archive, self.name = archive, name

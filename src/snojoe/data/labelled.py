@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from snojoe.data.archives import Archive
+from snojoe.data.coco import CocoFiles
 from snojoe.data.found import Format, Found, Noticed, quoted
 from snojoe.data.groups import Groups
 from snojoe.data.images import is_image
 from snojoe.data.label_table import LabelTable, is_table
 from snojoe.data.left_out import left_out
+from snojoe.data.nus_wide import NusWide
 from snojoe.data.shares import split_by_shares
 from snojoe.data.voc import VOCDevkit
 from snojoe.data.xml_beside import XMLBeside
@@ -94,12 +96,20 @@ class LabelledImages:
         self._archives, self._difficult = archives, difficult
         self._unannotated, self._meanings = unannotated, meanings or {}
         self._pattern = re.compile(group_pattern) if group_pattern else None
+        self._certain = {name for name, meaning in self._meanings.items() if meaning == "class"}
         self.noticed = Noticed()
         named = dict(zip(map(id, archives), tables, strict=False))
-        voc = VOCDevkit([a for a in archives if not named.get(id(a))], difficult=difficult)
-        self.formats: list[Format] = [voc] if voc.lists else []
+        searched = [archive for archive in archives if not named.get(id(archive))]
+        voc = VOCDevkit(searched, difficult=difficult)
+        coco = CocoFiles(searched, lambda a: voc.covers(a) or _others(a))
+        several: list[VOCDevkit | CocoFiles | NusWide] = [voc, coco, NusWide(searched)]
+        self.formats: list[Format] = [each for each in several if each.lists]
         for archive in archives:
-            self.formats += self._formats(archive, named.get(id(archive)), voc)
+            if (table := named.get(id(archive))) is not None:
+                self.formats.append(self._table(archive, table))
+            else:
+                covered = any(each.covers(archive) for each in several)
+                self.formats += self._formats(archive, coco.wrong(archive), covered=covered)
         self._of: dict[str, Format] = {}
         for source in self.formats:
             for item in source.lists:
@@ -145,7 +155,9 @@ class LabelledImages:
         seen = {
             name for images in found.values() for image in images for name in image.labels or ()
         }
-        classes = sorted(seen | self._known(seen))
+        named = seen | self._known(seen)
+        order = dict.fromkeys(name for source in self.formats for name in source.class_order)
+        classes = [*filter(named.__contains__, order), *sorted(named - order.keys())]
         examples = {
             split: [_example(image, classes) for image in images] for split, images in found.items()
         }
@@ -180,28 +192,33 @@ class LabelledImages:
             )
         return [image._replace(labels=None) for image in found] if unannotated else found
 
-    def _formats(self, archive: Archive, table: str | None, voc: VOCDevkit) -> list[Format]:
-        """What one archive holds besides VOC sets with lists."""
-        certain = {label for label, meaning in self._meanings.items() if meaning == "class"}
-        if table is not None:
-            if table not in archive:
-                there = quoted(name for name in archive if name.lower().endswith(".csv"))
-                raise SnojoeError(f"{archive.path}: no table {table!r}; there is {there or 'none'}")
-            return [LabelTable(archive, table, certain)]
+    def _table(self, archive: Archive, name: str) -> LabelTable:
+        """The table that the user names."""
+        if name not in archive:
+            there = quoted(name for name in archive if name.lower().endswith(".csv"))
+            raise SnojoeError(f"{archive.path}: no table {name!r}; there is {there or 'none'}")
+        return LabelTable(archive, name, self._certain)
+
+    def _formats(
+        self, archive: Archive, wrong_coco: Sequence[str], *, covered: bool
+    ) -> list[Format]:
+        """What one archive holds besides what may be spread over several, if it is `covered`."""
         formats: list[Format] = []
         wrong: list[str] = []
         for name in filter(is_table, archive):
             try:
-                formats.append(LabelTable(archive, name, certain))
+                formats.append(LabelTable(archive, name, self._certain))
             except SnojoeError as error:
                 wrong.append(str(error))
-        if not formats and not voc.covers(archive):
+        if not formats and not covered:
             beside = XMLBeside(archive, difficult=self._difficult)
             formats += [beside] if beside.lists else []
-        if not formats and not voc.covers(archive):
-            raise SnojoeError("\n".join(wrong) or _nothing(archive))
+        if not formats and not covered:
+            raise SnojoeError("\n".join([*wrong, *wrong_coco]) or _nothing(archive))
         for line in wrong:
             self.noticed(f"not used, since it is no table of labels: {line.splitlines()[0]}")
+        for line in wrong_coco:
+            self.noticed(f"not used, since it is wrong: {line.splitlines()[0]}")
         return formats
 
     def _everything(self) -> list[Found]:
@@ -301,13 +318,20 @@ def _question(label: str, where: Sequence[str]) -> str:
 def _nothing(archive: Archive) -> str:
     images = sum(map(is_image, archive))
     tables = [name for name in archive if name.lower().endswith(".csv")]
-    xml = sum(name.lower().endswith(".xml") for name in archive)
+    xml, json = (sum(n.lower().endswith(end) for n in archive) for end in (".xml", ".json"))
     named = f"; labels: {tables[0]} beside its path in data.id takes that table" if tables else ""
+    other = f"; {json} JSON files, none of which has images and categories" if json else ""
     return (
         f"{archive.path}: expected labelled images: <set>/ImageSets/Main/<list>.txt, labels.csv, "
-        f"or an XML file with the name of each image; found {images} images, {xml} XML files, "
-        f"{len(tables)} tables{named}"
+        "an XML file with the name of each image, a COCO JSON file with images, annotations and "
+        "categories, or NUS-WIDE's lists; "
+        f"found {images} images, {xml} XML files, {len(tables)} tables{named}{other}"
     )
+
+
+def _others(archive: Archive) -> bool:
+    """Whether an archive has labels of its own that are no COCO files."""
+    return any(is_table(name) or name.lower().endswith(".xml") for name in archive)
 
 
 def _example(image: Found, classes: Sequence[str]) -> Example:

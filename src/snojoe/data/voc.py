@@ -61,6 +61,7 @@ class VOCDevkit:
     """
 
     title = "PASCAL-VOC"
+    class_order: Sequence[str] = ()
 
     def __init__(self, archives: Sequence[Archive], *, difficult: bool = True) -> None:
         self.difficult = difficult

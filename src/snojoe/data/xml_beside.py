@@ -40,6 +40,7 @@ class XMLBeside:
     """
 
     title = "images with XML"
+    class_order: Sequence[str] = ()
 
     def __init__(self, archive: Archive, *, difficult: bool = True) -> None:
         self.archive, self.difficult = archive, difficult

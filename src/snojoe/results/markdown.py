@@ -9,6 +9,7 @@ from snojoe.detectors import DETECTORS
 from snojoe.inference.tuned import Tuning
 from snojoe.measures.ood_metrics import OOD_METRICS
 from snojoe.results.formatting import claim, interval, markdown_table, p_value, points, relative_cut
+from snojoe.results.paper import JOINT_ENERGYS, OF_JOINT_ENERGYS
 from snojoe.results.statistics_json import SetStatistics, Statistics
 from snojoe.results.tables import Cell, FullSetTable, SetTable
 
@@ -88,15 +89,17 @@ def id_test_note(sets: PreparedSets) -> str:
 def _set_table(heading: str, table: SetTable, seeds: int) -> str:
     has_map = any(row.val_map for row in table.rows)
     header = [heading, *_HEADINGS, *(["val mAP ↑"] * has_map)]
-    if table.published:
-        header += [f"paper's {metric.title}" for metric in OOD_METRICS]
+    header += [f"{source} {metric.title}" for source in table.sources for metric in OOD_METRICS]
     rows = []
     for row in table.rows:
         cells = [*row.cells, *([row.val_map] if row.val_map else [])]
-        beside = [_published(cell) for cell in row.cells] if table.published else []
+        beside = [
+            _published(cell.published[i]) for i in range(len(table.sources)) for cell in row.cells
+        ]
         rows.append([row.title, *map(_cell, cells), *beside])
     note = f"{_spread(seeds)}, [95% interval]; bold: the best, and what is not shown to be worse"
-    return f"**{table.ood_set}** (percent; {note})\n\n{markdown_table(header, rows)}"
+    text = f"**{table.ood_set}** (percent; {note})\n\n{markdown_table(header, rows)}"
+    return f"{text}\n\n{OF_JOINT_ENERGYS}" if JOINT_ENERGYS in table.sources else text
 
 
 def _cell(cell: Cell) -> str:
@@ -104,8 +107,8 @@ def _cell(cell: Cell) -> str:
     return f"**{text}**" if cell.bold else text
 
 
-def _published(cell: Cell) -> str:
-    return "" if cell.published is None else f"{cell.published:.2f}"
+def _published(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.2f}"
 
 
 def _spread(seeds: int) -> str:

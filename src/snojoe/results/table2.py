@@ -24,7 +24,7 @@ from snojoe.results.markdown import (
     table2_markdown,
     tuning_markdown,
 )
-from snojoe.results.paper import TABLE_2, paper_cut, published
+from snojoe.results.paper import PAPERS, beside_table2, paper_cut
 from snojoe.results.plots import (
     plot_distances,
     plot_histograms,
@@ -109,9 +109,9 @@ def write_markdown(
     """Write both forms of Table 2 and the headline, which is returned."""
     folders, seeds = experiment.folders, len(experiment.seeds)
     sets = read_prepared_sets(folders.prepared)
-    paper = published(TABLE_2, sets, read_classes(folders.prepared))
-    cuts = {ood_set: paper_cut(figures) for ood_set, figures in paper.items()}
-    tables = table2_sets(table2, statistics, paper)
+    beside = beside_table2(sets, read_classes(folders.prepared))
+    cuts = {ood_set: paper_cut(figures) for ood_set, figures in beside[PAPERS].items()}
+    tables = table2_sets(table2, statistics, beside)
     text = table2_markdown(tables, statistics, cuts)
     text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}"
     full = full_table2_markdown(full_table2_sets(table2), seeds)

@@ -14,7 +14,7 @@ from snojoe.results.classifier import classifier_metrics
 from snojoe.results.formatting import mean_and_std
 from snojoe.results.grids import DepthRow, Estimates, Grid, depth_grid
 from snojoe.results.markdown import id_test_note, table3_markdown
-from snojoe.results.paper import TABLE_3, published
+from snojoe.results.paper import PAPERS, TABLE_3, published
 from snojoe.results.plots import plot_ablation
 from snojoe.results.scores_json import Means, means_over_seeds
 from snojoe.results.statistics_json import bold_by_metric, interval_in_percent
@@ -41,7 +41,7 @@ def write_table3(params: Params, folders: Folders) -> None:
     sets = read_prepared_sets(folders.prepared)
     paper = published(TABLE_3, sets, read_classes(folders.prepared))
     bold = {ood_set: bold_by_metric(rows) for ood_set, rows in estimates.items()}
-    tables = table3_sets(table3, intervals, paper, bold)
+    tables = table3_sets(table3, intervals, {PAPERS: paper}, bold)
 
     write_text(folders.metrics / "table3.csv", table3.round(6).to_csv(index=False))
     write_json(folders.metrics / "ablation.json", ablation_means(table3))

@@ -29,15 +29,15 @@ class Cell(NamedTuple):
         95%, for new trainings and new images; see `statistics_json`.
     bold : bool
         Whether it is the column's best, or not shown to be worse.
-    published : float, optional
-        The paper's own figure, where the data are the paper's.
+    published : tuple of float or None
+        Figures of others on the same data, in the order of the table's `sources`.
     """
 
     mean: float
     std: float
     interval: Interval | None = None
     bold: bool = False
-    published: float | None = None
+    published: tuple[float | None, ...] = ()
 
     @property
     def text(self) -> str:
@@ -58,11 +58,11 @@ class TableRow(NamedTuple):
 
 
 class SetTable(NamedTuple):
-    """A table for one OOD set; `published` says whether the paper has figures for it."""
+    """A table for one OOD set; `sources` says whose figures stand beside ours, as "paper's"."""
 
     ood_set: str
     rows: list[TableRow]
-    published: bool
+    sources: tuple[str, ...]
 
     def row(self, name: str | int) -> TableRow:
         return next(row for row in self.rows if row.name == name)
@@ -84,7 +84,7 @@ class FullSetTable(NamedTuple):
 
 
 def table2_sets(
-    table2: pd.DataFrame, statistics: Statistics, published: Published
+    table2: pd.DataFrame, statistics: Statistics, published: Mapping[str, Published]
 ) -> list[SetTable]:
     """Table 2: each score on the control, then SNoJoE; a table for each OOD set.
 
@@ -94,21 +94,21 @@ def table2_sets(
         ``score_grid(...).metrics()``, or ``metrics/table2.csv``.
     statistics : Statistics
     published : mapping
-        The paper's figures for the OOD sets that are its own.
+        By source, its figures for the OOD sets that are its own: `paper.beside_table2`.
     """
     titles = {detector.name: detector.title for detector in PAPER_DETECTORS} | {"snojoe": "SNoJoE"}
     table = named_scores(table2)
     tables = []
     for ood_set, of_set in statistics.ood_sets.items():
         summary = over_seeds(table[table.ood_set == ood_set], ["score"])
-        figures = published.get(ood_set, {})
+        beside = _beside(ood_set, published)
         rows = []
         for score, title in titles.items():
             bold = [metric for metric, scores in of_set.bold.items() if score in scores]
             cells = _cells(summary, score)
-            cells = _compared(cells, of_set.interval[score], bold, figures.get(score))
+            cells = _compared(cells, of_set.interval[score], bold, _row(beside, score))
             rows.append(TableRow(score, title, cells))
-        tables.append(SetTable(ood_set, rows, bool(figures)))
+        tables.append(SetTable(ood_set, rows, tuple(beside)))
     return tables
 
 
@@ -132,7 +132,7 @@ def full_table2_sets(table2: pd.DataFrame) -> list[FullSetTable]:
 def table3_sets(
     table3: pd.DataFrame,
     intervals: pd.DataFrame,
-    published: Published,
+    published: Mapping[str, Published],
     bold: Mapping[str, Mapping[str, set[int]]] | None = None,
 ) -> list[SetTable]:
     """Table 3: JointEnergy with spectral normalisation on the first layers, and the val mAP.
@@ -151,7 +151,7 @@ def table3_sets(
     tables = []
     for ood_set in table3.ood_set.unique():
         summary = over_seeds(table3[table3.ood_set == ood_set], ["sn_layers"], ["map"])
-        figures = published.get(ood_set, {})
+        beside = _beside(ood_set, published)
         in_bold = bold[ood_set] if bold else {}
         rows = []
         for depth, title in titles.items():
@@ -162,9 +162,9 @@ def table3_sets(
             }
             *cells, val_map = _cells(summary, depth, ["map"])
             best = [metric for metric, depths in in_bold.items() if depth in depths]
-            cells = _compared(cells, by_metric, best, figures.get(depth))
+            cells = _compared(cells, by_metric, best, _row(beside, depth))
             rows.append(TableRow(depth, title, cells, val_map))
-        tables.append(SetTable(ood_set, rows, bool(figures)))
+        tables.append(SetTable(ood_set, rows, tuple(beside)))
     return tables
 
 
@@ -195,18 +195,29 @@ def _cells(summary: Any, row: Any, more: Sequence[str] = ()) -> list[Cell]:
     ]
 
 
+def _beside(
+    ood_set: str, published: Mapping[str, Published]
+) -> dict[str, Mapping[Any, PaperFigures]]:
+    """The sources that have figures for an OOD set, and these by row."""
+    return {source: sets[ood_set] for source, sets in published.items() if ood_set in sets}
+
+
+def _row(beside: Mapping[str, Mapping[Any, PaperFigures]], row: Any) -> list[PaperFigures | None]:
+    return [rows.get(row) for rows in beside.values()]
+
+
 def _compared(
     cells: Sequence[Cell],
     intervals: Mapping[str, Interval],
     bold: Collection[str],
-    figures: PaperFigures | None,
+    figures: Sequence[PaperFigures | None],
 ) -> list[Cell]:
     """The cells of a row with what stands beside each; all by metric."""
     return [
         cell._replace(
             interval=intervals[metric.name],
             bold=metric.name in bold,
-            published=getattr(figures, metric.name, None),
+            published=tuple(getattr(each, metric.name, None) for each in figures),
         )
         for metric, cell in zip(OOD_METRICS, cells, strict=True)
     ]

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from report_files import make_experiment, prepared_sets
 
-from snojoe.results.paper import CLASSES
+from snojoe.data.class_names import VOC
 from snojoe.results.report import read_page, render
 from snojoe.results.report.page import read_table
 from snojoe.support.files import write_json
@@ -104,7 +104,7 @@ def test_every_picture_of_the_plots_folder_has_its_figures_as_text(page):
 def test_the_papers_figures_stand_beside_the_papers_data_alone(experiment):
     assert "paper's" not in Page(page_of(experiment)).text.split("Table 2:")[1].split("Table 3")[0]
     prepared = experiment.folders.prepared
-    write_json(prepared / "classes.json", CLASSES)
+    write_json(prepared / "classes.json", VOC)
     write_json(prepared / "report.json", prepared_sets(a=7, texture=5_640))
     text = Page(page_of(experiment)).text
     table2, table3 = text.split("Every score on both")[0], text.split("Table 3: SN on")[1]

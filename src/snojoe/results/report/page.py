@@ -20,7 +20,15 @@ from snojoe.params import Params
 from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
 from snojoe.results.markdown import id_test_note
-from snojoe.results.paper import TABLE_2, TABLE_3, paper_cut, published
+from snojoe.results.paper import (
+    JOINT_ENERGYS,
+    OF_JOINT_ENERGYS,
+    PAPERS,
+    TABLE_3,
+    beside_table2,
+    paper_cut,
+    published,
+)
 from snojoe.results.report.pictures import PictureSet, data_uri, picture_sets
 from snojoe.results.report.summaries import LayerSigma, mean_distances, sigma_by_layer
 from snojoe.results.scores_json import Scores, read_scores
@@ -64,6 +72,7 @@ class Page:
     sigmas: list[LayerSigma]
     distances: list[tuple[str, str, list[float]]]
     id_test_note: str
+    others_note: str
     tuned: bool
 
 
@@ -87,7 +96,7 @@ def read_page(params: Params, folders: Folders) -> Page:
         read_table(folders.plots / f"{name}.csv") for name in ("sigma", "training", "ablation")
     )
     sets, classes = read_prepared_sets(folders.prepared), read_classes(folders.prepared)
-    paper2, paper3 = (published(table, sets, classes) for table in (TABLE_2, TABLE_3))
+    beside2, paper3 = beside_table2(sets, classes), published(TABLE_3, sets, classes)
     found = verdicts(scores, statistics)
     alts = _alternative_texts(scores, table3, sigma, history)
     weights = experiment.normalized_weights(params.sn_layers)
@@ -95,19 +104,20 @@ def read_page(params: Params, folders: Folders) -> Page:
         overall=overall(found),
         verdicts=found,
         statistics=statistics,
-        paper_cuts={name: paper_cut(figures) for name, figures in paper2.items()},
+        paper_cuts={name: paper_cut(figures) for name, figures in beside2[PAPERS].items()},
         scores=scores,
         seeds=params.seeds,
         facts=_facts(params, weights, statistics.images, len(classes)),
-        table2=table2_sets(table2, statistics, paper2),
+        table2=table2_sets(table2, statistics, beside2),
         table2_full=full_table2_sets(table2),
-        table3=table3_sets(table3, intervals, paper3),
+        table3=table3_sets(table3, intervals, {PAPERS: paper3}),
         plots={name: _inlined(folders.plots / f"{name}.png", alt) for name, alt in alts.items()},
         picture_sets=picture_sets(experiment, classes, params.sn_layers),
         threshold=experiment.threshold(params.sn_layers, params.seeds[0]),
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
         distances=mean_distances(distances),
         id_test_note=id_test_note(sets).strip(),
+        others_note=OF_JOINT_ENERGYS if beside2[JOINT_ENERGYS] else "",
         tuned=bool(statistics.tuning),
     )
 
