@@ -165,10 +165,10 @@ def scores_markdown(scores: pd.DataFrame, batch_norm: str) -> str:
         for bound in ("none", "hard")
     ]
     of = scores[scores.batch_norm == batch_norm].groupby(["score", "ood_set", "bound"])
-    means = of[[FPR95.name, AUROC.name]].mean()
+    means = of[[FPR95.name, AUROC.name]].mean().to_dict("index")
     header = ["score", *(f"{o}, {m.heading}, {BOUNDS[b]}" for o, m, b in columns)]
     rows = [
-        [detector.title, *(f"{means.loc[(name, o, b), m.name]:.2f}" for o, m, b in columns)]
+        [detector.title, *(f"{means[name, o, b][m.name]:.2f}" for o, m, b in columns)]
         for name, detector in DETECTORS.items()
     ]
     return markdown_table(header, rows)
