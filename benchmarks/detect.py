@@ -32,7 +32,7 @@ BATCH = 16
 def untrained(arch: str, image_size: int) -> ImageDetector:
     torch.manual_seed(0)
     model = build_classifier(arch, len(CLASSES))
-    decision = Decision(CLASSES, 10.0, np.full(20, 0.5))
+    decision = Decision(CLASSES, 10.0, np.full(20, 0.5), np.zeros(100))
     return ImageDetector([model], decision, preprocessing(image_size))
 
 

@@ -146,7 +146,9 @@ def model_folder(folder: Path, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     labels, logits = rng.integers(0, 2, (50, 3)), rng.normal(-0.5, 0.5, (50, 3))
     labels[~labels.any(axis=1), 0] = 1
-    fitted, energies = fit_decision(classes, [str(i) for i in range(50)], labels, logits)
+    calibrating = np.arange(50) % 5 > 0
+    ids = [str(i) for i in range(50)]
+    fitted, energies = fit_decision(classes, ids, labels, logits, calibrating)
     folder.mkdir(parents=True)
     save_model(build_classifier("resnet10", 3), folder, model_config(classes, **fitted), energies)
     return folder

@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from snojoe.model.architectures import TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import human_size
+
+if TYPE_CHECKING:
+    from snojoe.model.decision import Decision
 
 MODEL_HELP = (
     "model directory (default: every seed of models/sn<L>, L being the sn_layers of params.yaml); "
@@ -52,7 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    for add in (_add_init, _add_repro, _add_detect, _add_export, _add_layers, _add_data_check):
+    for add in (
+        _add_init,
+        _add_repro,
+        _add_detect,
+        _add_calibrate,
+        _add_export,
+        _add_layers,
+        _add_data_check,
+    ):
         add(commands)
     return parser
 
@@ -149,8 +160,47 @@ def _add_detect(commands: Commands) -> None:
         "--model", nargs="+", action="extend", type=Path, metavar="DIR", help=MODEL_HELP
     )
     _add_accept(command)
+    command.add_argument(
+        "--confidence",
+        type=_share,
+        metavar="SHARE",
+        help="with which at least that share of new in-distribution images is accepted, given the "
+        "images that the model is calibrated on (default: that share is met on average)",
+    )
+    command.add_argument(
+        "--fdr",
+        type=_share,
+        metavar="SHARE",
+        help="decide about all images at once instead: of those that are flagged, on average at "
+        "most this share is in-distribution (Benjamini and Hochberg); the output comes at the end",
+    )
     command.add_argument("--format", choices=["table", "csv", "json", "jsonl"], default="table")
     command.set_defaults(call=detect)
+
+
+def _add_calibrate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "calibrate",
+        help="a new threshold for a model, from in-distribution images of your own",
+        description="Let the threshold of a model follow from images that are like those which it "
+        "will see, and show nothing that it shall refuse. No training; the weights stay as they "
+        "are. Several models that decide together are each calibrated on the same images.",
+    )
+    command.add_argument("model", type=Path, metavar="MODEL", help="model directory")
+    command.add_argument(
+        "paths", nargs="+", metavar="PATH", help="image, folder or quoted pattern, as in detect"
+    )
+    measured = command.add_mutually_exclusive_group()
+    measured.add_argument(
+        "--hold-out",
+        type=_share,
+        metavar="SHARE",
+        help="share of the images that is kept to measure the false alarms on",
+    )
+    measured.add_argument(
+        "--test", nargs="+", default=[], metavar="PATH", help="other images, to measure them on"
+    )
+    command.set_defaults(call=calibrate)
 
 
 def _add_export(commands: Commands) -> None:
@@ -206,7 +256,7 @@ def _add_accept(command: argparse.ArgumentParser) -> None:
         type=_share,
         default=0.95,
         metavar="SHARE",
-        help="share of the validation images that is to be in-distribution (default: 0.95)",
+        help="share of new in-distribution images that is to be accepted (default: 0.95)",
     )
 
 
@@ -236,29 +286,36 @@ def detect(options: argparse.Namespace) -> int:
     folders = _model_folders(options.model)
     _quiet_libraries()
     from snojoe.data.left_out import describe
-    from snojoe.detect.formats import FORMATS, OOD, UNREADABLE, Results, outcome, write_table
+    from snojoe.detect.formats import (
+        FORMATS,
+        OOD,
+        UNREADABLE,
+        Results,
+        decided_together,
+        outcome,
+        write_table,
+    )
     from snojoe.detect.image_detector import load_detector
     from snojoe.detect.image_files import LeftOut, image_files
 
     # Names that are not UTF-8 go out as the bytes that came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    detector = load_detector(folders, options.accept)
+    detector = load_detector(folders, options.accept, options.confidence)
     decision = detector.decision
-    _tell(
-        f"{_count(len(folders), 'model')}; in-distribution: energy >= {decision.tau:.2f}, which "
-        f"accepts {100 * options.accept:.6g}% of the validation images"
-    )
-    outcomes: Counter[str] = Counter()
-
+    _tell(f"{_count(len(folders), 'model')}; {_promise(options, decision)}")
     left_out: LeftOut = {}
     files: Iterable[str] = image_files(options.paths, left_out)
     if names := () if "-" in options.paths else list(files):
         files = names  # of standard input the first are wanted before the last are known
+    results: Results = ((str(path), result) for path, result in detector.stream(files))
+    if options.fdr is not None:
+        results = decided_together(results, options.fdr)
+    outcomes: Counter[str] = Counter()
 
     def counted() -> Results:
-        for path, result in detector.stream(files):
+        for name, result in results:
             outcomes[outcome(result)] += 1
-            yield str(path), result
+            yield name, result
 
     write = FORMATS[options.format]
     if options.format == "table":
@@ -269,6 +326,61 @@ def detect(options: argparse.Namespace) -> int:
         _tell(describe(left_out))
     _tell(f"{_count(outcomes.total(), 'image')}: {', '.join(parts)}")
     return 2 if outcomes[UNREADABLE] else int(OOD in outcomes)
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Calibrate a model; returns 2 where an image could not be read."""
+    (folder,) = _model_folders([options.model])
+    _quiet_libraries()
+    from snojoe.detect.calibrate import Energies, calibrate, energies_of, held_out
+    from snojoe.detect.image_detector import load_detector
+    from snojoe.detect.image_files import image_files
+    from snojoe.measures.conformal import share_interval
+    from snojoe.model.decision import ACCEPT
+
+    detector = load_detector(folder)
+    found = energies_of(detector, image_files(options.paths))
+    test = energies_of(detector, image_files(options.test))
+    out = held_out(found.names, options.hold_out or 0)
+    if options.hold_out:
+        kept = [name for name, apart in zip(found.names, out, strict=True) if not apart]
+        apart = [name for name, apart in zip(found.names, out, strict=True) if apart]
+        test = Energies(apart, found.values[out], [])
+        found = Energies(kept, found.values[[not each for each in out]], found.unreadable)
+    tau = calibrate(folder, found, ", ".join(options.paths))
+    decision = load_detector(folder).decision
+    options.accept, options.confidence, options.fdr = ACCEPT, None, None
+    print(f"{folder}: {_promise(options, decision)}")
+    if n := len(test.values):
+        alarms = int((test.values < tau).sum())
+        low, high = (100 * share for share in share_interval(alarms, n))
+        print(
+            f"false alarms on {_count(n, 'image')} that it is not calibrated on: {alarms}, "
+            f"{100 * alarms / n:.1f}% [{low:.1f}, {high:.1f}]"
+        )
+    for line in (unreadable := [*found.unreadable, *test.unreadable]):
+        _tell(f"not used: {line}")
+    return 2 if unreadable else 0
+
+
+def _promise(options: argparse.Namespace, decision: Decision) -> str:
+    """What the decision promises of new images like those that the models are calibrated on."""
+    from snojoe.measures.conformal import accepted_interval, conformal_rank
+
+    n = len(decision.calibration)
+    if options.fdr is not None:
+        return (
+            f"out-of-distribution: chosen among all images, so that on average at most "
+            f"{100 * options.fdr:.6g}% of them are like the {n:,} that it is calibrated on; the "
+            "output comes at the end"
+        )
+    rank = max(1, conformal_rank(n, options.accept, options.confidence))
+    average = 100 * (n + 1 - rank) / (n + 1)
+    low, high = (100 * share for share in accepted_interval(n, rank))
+    return (
+        f"in-distribution: energy >= {decision.tau:.2f}, which accepts {average:.1f}% of new "
+        f"images like the {n:,} that it is calibrated on ({low:.1f} to {high:.1f}% by their draw)"
+    )
 
 
 def export(options: argparse.Namespace) -> None:

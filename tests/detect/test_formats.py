@@ -10,7 +10,7 @@ from snojoe.data.images import ImageError
 from snojoe.detect.formats import FORMATS, write_table
 from snojoe.model.decision import Decision
 
-DECISION = Decision(["cat", "dog"], tau=1.0, label_thresholds=np.array([0.5, 0.5]))
+DECISION = Decision(["cat", "dog"], 1.0, np.array([0.5, 0.5]), calibration=np.arange(1.0, 10))
 SEEN, UNSEEN = DECISION(np.array([[[2.0, 1.0], [-9.0, -8.0]]]))
 RESULTS = [("a.jpg", SEEN), ("longer.jpg", UNSEEN), ("c, d.jpg", ImageError("empty"))]
 
@@ -23,9 +23,9 @@ def written(name, results=RESULTS):
 
 def test_the_table():
     assert written("table").splitlines() == [
-        "image       decision  energy  labels              energy from",
-        "a.jpg       in        3.44    cat 0.88, dog 0.73  cat 62%, dog 38%",
-        "longer.jpg  OUT       0.00    -                   dog 73%, cat 27%",
+        "image       decision  energy  p      labels              energy from",
+        "a.jpg       in        3.44    0.400  cat 0.88, dog 0.73  cat 62%, dog 38%",
+        "longer.jpg  OUT       0.00    0.100  -                   dog 73%, cat 27%",
         "c, d.jpg    error     empty",
     ]
 
@@ -71,6 +71,7 @@ def test_csv_and_json_hold_the_same():
     assert float(rows[0]["p(dog)"]) == seen["probabilities"]["dog"] == pytest.approx(0.731059)
     assert float(rows[0]["share(dog)"]) == seen["contributions"]["dog"]
     assert float(rows[0]["tau"]) == seen["tau"] == 1.0
+    assert float(rows[0]["p_value"]) == seen["p_value"] == 0.4
 
 
 def test_nothing_is_an_empty_list():

@@ -123,7 +123,10 @@ def test_a_folder_of_version_0_1_0_detects_as_it_did(tmp_path):
     expected = json.loads((OLD / "detected.json").read_text())
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     (found,) = detector([pixels])
-    assert detector.decision.tau == pytest.approx(expected["tau"])
+    # Today's rule, at the conformal rank, lets one val image more in.
+    energies = read_val_energies(tmp_path / "old")
+    accepted = [np.sum(energies >= tau) for tau in (detector.decision.tau, expected["tau"])]
+    assert accepted[0] == accepted[1] + 1
     assert found.energy == pytest.approx(expected["energy"], rel=1e-4)
     assert found.in_distribution == expected["in_distribution"]
     assert found.labels == expected["labels"]

@@ -93,7 +93,7 @@ def test_shards_say_what_is_not_the_protocols(tmp_path):
         )
     assert Shards(tmp_path / "other").preprocessing == made
     assert Shards(tmp_path / "none").preprocessing == preprocessing(8)
-    files = [(tmp_path / name / "00000.parquet").read_bytes() for name in ("same", "none")]
+    files = [(tmp_path / name / "00000.arrow").read_bytes() for name in ("same", "none")]
     assert files[0] == files[1]
     (batch,) = Shards(tmp_path / "other").batches(1)
     assert (batch.pixels[0] == to_square(decode(jpeg(0)), made)).all()

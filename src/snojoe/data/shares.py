@@ -6,12 +6,11 @@ two groups does. Images with a group in common (`snojoe.data.groups`) stay toget
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from snojoe.data.found import Found
-from snojoe.data.images import SUFFIXES
+from snojoe.data.stable import name_key, number
 from snojoe.support.errors import SnojoeError
 
 
@@ -25,13 +24,14 @@ def split_by_shares(images: Sequence[Found], shares: Mapping[str, float]) -> dic
     """
     splits: dict[str, list[Found]] = {split: [] for split in shares}
     ends = list(accumulate(shares.values()))[:-1]
-    for image, key in zip(images, _keys(images), strict=True):
-        number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
-        splits[[*shares][sum(number >= end for end in ends)]].append(image)
+    keys = _keys(images)
+    for image, key in zip(images, keys, strict=True):
+        place = number(key)
+        splits[[*shares][sum(place >= end for end in ends)]].append(image)
     for split, found in splits.items():
         if not found:
             raise SnojoeError(
-                f"data.splits: none of {len(images)} images, which are {len(set(_keys(images)))} "
+                f"data.splits: none of {len(images)} images, which are {len(set(keys))} "
                 f"on their own or groups, falls into {split} with a share of {shares[split]:g}; "
                 "expected more images, a larger share, or lists of images"
             )
@@ -39,7 +39,7 @@ def split_by_shares(images: Sequence[Found], shares: Mapping[str, float]) -> dic
 
 
 def _keys(images: Sequence[Found]) -> list[str]:
-    """What decides each image's split: its name within its set, or the first name of its groups."""
+    """What decides each image's split: its own name, or the first name of its groups."""
     parents: dict[str, str] = {}
 
     def root(group: str) -> str:
@@ -53,11 +53,5 @@ def _keys(images: Sequence[Found]) -> list[str]:
             low, high = sorted([root(image.groups[0]), root(group)])
             parents[high] = low
     return [
-        f"group {root(image.groups[0])}" if image.groups else f"image {_name(image.id)}"
-        for image in images
+        f"group {root(image.groups[0])}" if image.groups else name_key(image.id) for image in images
     ]
-
-
-def _name(image_id: str) -> str:
-    name = image_id.partition("/")[2]
-    return name.rpartition(".")[0] if name.lower().endswith(SUFFIXES) else name

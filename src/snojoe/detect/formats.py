@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TextIO
 
 from snojoe.data.images import ImageError
-from snojoe.model.decision import Decision, Detection
+from snojoe.model.decision import Decision, Detection, with_false_discovery_rate
 
 Results = Iterator[tuple[str, Detection | ImageError]]
 
@@ -29,8 +29,8 @@ def write_table(
     The columns are as wide as the first rows and, where they are known, all `names` of images need;
     what is longer below is cut, so that nothing shifts.
     """
-    widths = [0, 0, 0, 0]
-    rows: list[Sequence[str]] = [("image", "decision", "energy", "labels", "energy from")]
+    widths = [0, 0, 0, 0, 0]
+    rows: list[Sequence[str]] = [("image", "decision", "energy", "p", "labels", "energy from")]
     longest = max((len(_printable(name)) for name in names), default=0)
     while True:
         rows += [_cells(name, result) for name, result in islice(results, _ROWS_AT_A_TIME)]
@@ -53,7 +53,16 @@ def write_csv(results: Results, decision: Decision, out: TextIO) -> None:
 
     An image that could not be read is not in-distribution, so that the column is of booleans.
     """
-    shared = ["image", "error", "in_distribution", "energy", "energy_std", "tau", "labels"]
+    shared = [
+        "image",
+        "error",
+        "in_distribution",
+        "energy",
+        "energy_std",
+        "tau",
+        "p_value",
+        "labels",
+    ]
     by_label = [f"{what}({name})" for what in ("p", "share") for name in decision.classes]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(shared + by_label)
@@ -80,6 +89,15 @@ def write_json(results: Results, decision: Decision, out: TextIO) -> None:
         out.write(separator + json.dumps(_record(name, result, decision)))
         separator = ",\n"
     out.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def decided_together(results: Results, fdr: float) -> Results:
+    """The same results, decided by `with_false_discovery_rate` once all are there."""
+    seen = list(results)
+    found = [result for _, result in seen if isinstance(result, Detection)]
+    decided = iter(with_false_discovery_rate(found, fdr))
+    for name, result in seen:
+        yield name, next(decided) if isinstance(result, Detection) else result
 
 
 def outcome(result: Detection | ImageError) -> str:
@@ -117,7 +135,8 @@ def _cells(name: str, result: Detection | ImageError) -> Sequence[str]:
     largest = sorted(result.contributions.items(), key=lambda item: -item[1])[:_SHARES]
     shares = [f"{label} {share:.0%}" for label, share in largest]
     decision = "in" if result.in_distribution else "OUT"
-    return name, decision, energy, ", ".join(labels) or "-", ", ".join(shares)
+    p = f"{result.p_value:.3f}"
+    return name, decision, energy, p, ", ".join(labels) or "-", ", ".join(shares)
 
 
 def _record(name: str, result: Detection | ImageError, decision: Decision) -> dict[str, Any]:

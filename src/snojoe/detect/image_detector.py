@@ -111,22 +111,27 @@ class ImageDetector:
 
 
 def load_detector(
-    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], accept: float = ACCEPT
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    accept: float = ACCEPT,
+    confidence: float | None = None,
 ) -> ImageDetector:
-    """Read a model directory; it needs neither DVC nor the data, and works wherever it lies.
+    """Load a model directory, wherever it lies.
 
     Parameters
     ----------
     path : path or sequence of paths
         Of several directories, such as the seeds of one experiment, the mean energy decides.
     accept : float in (0, 1]
-        Share of the val images that are in-distribution, which sets tau.
+        Share of new in-distribution images that are to be accepted, which sets tau.
+    confidence : float in (0, 1), optional
+        With which it is to be at least that share, given the images that tau is fitted on; without
+        it the share is met on average.
 
     Raises
     ------
     SnojoeError
         If a folder is no model directory or one of another version, the models do not belong
-        together, or `accept` is out of range.
+        together, a share is out of range, or cannot be promised.
     """
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if not paths:
@@ -137,7 +142,9 @@ def load_detector(
     if len(sizes) > 1:
         raise SnojoeError(f"{', '.join(loaded)}: expected one image size; got {sorted(sizes)}")
     decision = load_decision(
-        {name: (config, energies) for name, (_, config, energies) in loaded.items()}, accept
+        {name: (config, energies) for name, (_, config, energies) in loaded.items()},
+        accept,
+        confidence,
     )
     models = [model for model, _, _ in loaded.values()]
     return ImageDetector(models, decision, configs[0].preprocessing)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from snojoe.data.shards import Shards
+from snojoe.data.stable import calibration_part
 from snojoe.detectors.mahalanobis import Mahalanobis
 from snojoe.detectors.odin import ODIN
 from snojoe.detectors.outputs import load_outputs
@@ -54,11 +55,11 @@ def chosen_noises(outputs: Path) -> dict[str, Noise]:
 
 
 def tuning_images(val: Shards, seed: int = 0) -> Images:
-    """1,000 images of the val split, drawn at random, or all where there are fewer."""
-    n = len(val)
-    rng = np.random.default_rng(seed)
-    drawn = np.zeros(n, dtype=bool)
-    drawn[rng.permutation(n)[:IMAGES]] = True
+    """1,000 val images, drawn at random of those of no calibration, or all of them."""
+    ids = val.table(["id"])["id"].to_pylist()
+    there = np.flatnonzero(~calibration_part(ids, val.groups()))
+    drawn = np.zeros(len(val), dtype=bool)
+    drawn[np.random.default_rng(seed).permutation(there)[:IMAGES]] = True
     chosen, start = [], 0
     for batch in val.batches(128):
         chosen.append(batch.pixels[drawn[start : start + len(batch.ids)]])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snojoe.measures.metrics import FloatArray, threshold_at_tpr
+from snojoe.measures.conformal import conformal_rank
+from snojoe.measures.metrics import FloatArray, check_scores, threshold_at_tpr
 
 _ROUNDING = 1e-9
 
@@ -23,8 +24,32 @@ def acceptance_threshold(scores: ArrayLike, accept: float = 0.95) -> float:
     """
     if not 0 < accept <= 1:
         raise ValueError(f"accept must be in (0, 1], got {accept!r}")
-    threshold = threshold_at_tpr(scores, accept)
-    return threshold - _ROUNDING * abs(threshold)
+    return _rounded_down(threshold_at_tpr(scores, accept))
+
+
+def calibrated_threshold(
+    scores: ArrayLike, accept: float = 0.95, confidence: float | None = None
+) -> float:
+    """Threshold at the rank of the calibration scores that `conformal_rank` gives.
+
+    Of new in-distribution images it accepts at least `accept`, on average over calibration sets or
+    with the given `confidence`. Of scores that are too few to promise that it is the lowest.
+
+    Parameters
+    ----------
+    scores : (n,) array
+        Of images that nothing else was fitted, tuned or chosen on.
+    accept, confidence : float
+        As in `snojoe.measures.conformal.conformal_rank`.
+
+    Raises
+    ------
+    ValueError
+        If a share is out of its range, or a score is not finite, or there is none.
+    """
+    ordered = np.sort(check_scores("scores", scores))
+    rank = max(1, conformal_rank(len(ordered), accept, confidence))
+    return _rounded_down(float(ordered[rank - 1]))
 
 
 def label_thresholds(labels: NDArray[np.integer], probabilities: FloatArray) -> FloatArray:
@@ -44,6 +69,10 @@ def label_thresholds(labels: NDArray[np.integer], probabilities: FloatArray) -> 
     return np.array(
         [_f1_threshold(*column) for column in zip(labels.T, probabilities.T, strict=True)]
     )
+
+
+def _rounded_down(threshold: float) -> float:
+    return threshold - _ROUNDING * abs(threshold)
 
 
 def _f1_threshold(truth: NDArray[np.integer], probability: FloatArray) -> float:

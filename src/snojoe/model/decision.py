@@ -1,7 +1,7 @@
 """Eq. 11, D(x; tau): logits of one or several models to a decision about each image, and why.
 
 What is fitted on val travels with each model: tau and the labels' thresholds for people and other
-programs, and the energies of the val images that have a label, in their order, from which tau
+programs, and the energies of the images that it is calibrated on, in their order, from which tau
 follows for any acceptance and for any set of models.
 """
 
@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from snojoe.measures.conformal import (
+    benjamini_hochberg,
+    conformal_rank,
+    least_images,
+    p_values,
+)
 from snojoe.measures.metrics import FloatArray
-from snojoe.measures.thresholds import acceptance_threshold, label_thresholds
+from snojoe.measures.thresholds import calibrated_threshold, label_thresholds
 from snojoe.model.energy import joint_energy
 from snojoe.model.folder import ModelConfig, Threshold, ValImages
 from snojoe.support.errors import SnojoeError
@@ -35,6 +41,8 @@ class Detection:
         The joint energy (eq. 10), mean over the models; higher = more in-distribution.
     energy_std : float or None
         Its standard deviation between models, None for a single one.
+    p_value : float
+        Conformal p-value of being in-distribution: `snojoe.measures.conformal.p_values`.
     in_distribution : bool
         Whether `energy` reaches tau.
     labels : list of str
@@ -48,6 +56,7 @@ class Detection:
 
     energy: float
     energy_std: float | None
+    p_value: float
     in_distribution: bool
     labels: list[str]
     probabilities: dict[str, float]
@@ -66,11 +75,14 @@ class Decision:
         Energy from which on an image is in-distribution.
     label_thresholds : (K,) float64
         Probability from which on an image has a label.
+    calibration : (n,) float64
+        Energies of the images that it is calibrated on.
     """
 
     classes: Sequence[str]
     tau: float
     label_thresholds: FloatArray
+    calibration: FloatArray
 
     def __call__(self, logits: NDArray[np.floating]) -> list[Detection]:
         """(models, n, K) logits -> n detections."""
@@ -78,6 +90,7 @@ class Decision:
         energies = np.stack([joint_energy(each) for each in logits])
         energy = energies.mean(axis=0)
         std = energies.std(axis=0, ddof=1) if len(energies) > 1 else None
+        p = p_values(self.calibration, energy)
         probabilities = expit(logits).mean(axis=0)
         # An energy of 0 has no shares.
         shares = np.logaddexp(0, logits).mean(axis=0) / np.maximum(energy, 1e-300)[:, None]
@@ -85,6 +98,7 @@ class Decision:
             Detection(
                 energy=float(energy[i]),
                 energy_std=None if std is None else float(std[i]),
+                p_value=float(p[i]),
                 in_distribution=bool(energy[i] >= self.tau),
                 labels=[
                     self.classes[k]
@@ -98,16 +112,30 @@ class Decision:
         ]
 
 
+def with_false_discovery_rate(detections: Sequence[Detection], fdr: float) -> list[Detection]:
+    """Decide about many images at once: of what is flagged, on average at most `fdr` is familiar.
+
+    `snojoe.measures.conformal.benjamini_hochberg` on their p-values, in the place of tau.
+    """
+    flagged = benjamini_hochberg([each.p_value for each in detections], fdr)
+    return [
+        replace(each, in_distribution=not out)
+        for each, out in zip(detections, flagged.tolist(), strict=True)
+    ]
+
+
 def fit_decision(
     classes: Sequence[str],
     ids: Sequence[str],
     labels: NDArray[np.integer],
     logits: NDArray[np.floating],
+    calibrating: NDArray[np.bool_],
 ) -> tuple[dict[str, Any], FloatArray]:
     """What a model's folder is to hold of the val split.
 
-    tau is fitted on the images that have a label: of one that shows none of the classes the joint
-    energy is to be low, and those 5% are not to be spent on it.
+    tau is fitted on the images for calibration that have a label: of one that shows none of the
+    classes the joint energy is to be low, and those 5% are not to be spent on it. The labels'
+    thresholds are chosen on the others.
 
     Parameters
     ----------
@@ -116,6 +144,8 @@ def fit_decision(
     ids : sequence of str
         Names of the n images; models that saw the same ones can be used together.
     labels, logits : (n, K) arrays
+    calibrating : (n,) bool
+        `snojoe.data.shares.calibration_part`.
 
     Returns
     -------
@@ -130,49 +160,61 @@ def fit_decision(
         If none has.
     """
     exact = np.asarray(logits, np.float64)
-    shown = [i for i, row in enumerate(labels) if row.any()]
-    if not shown:
-        raise SnojoeError("val: expected images with a label, to fit tau on; there is none")
+    shown = np.flatnonzero(calibrating & labels.any(axis=1))
+    if not len(shown):
+        raise SnojoeError(
+            f"val: expected images with a label, to fit tau on; of {len(ids)} there is none among "
+            f"the {np.count_nonzero(calibrating)} for calibration"
+        )
     energies = joint_energy(exact)[shown]
-    kept = [ids[i] for i in shown]
-    cuts = label_thresholds(labels, expit(exact)).tolist()
+    kept = [ids[i] for i in shown.tolist()]
+    chosen_on = labels[~calibrating], expit(exact[~calibrating])
+    cuts = label_thresholds(*chosen_on).tolist() if len(chosen_on[0]) else [np.nan] * len(classes)
     fields = {
-        "threshold": Threshold(accept=ACCEPT, tau=acceptance_threshold(energies, ACCEPT)),
+        "threshold": Threshold(accept=ACCEPT, tau=calibrated_threshold(energies, ACCEPT)),
         "label_thresholds": {
             name: None if np.isnan(cut) else cut for name, cut in zip(classes, cuts, strict=True)
         },
         "val": ValImages(
             images=len(kept),
             sha256=hashlib.sha256("\n".join(kept).encode()).hexdigest(),
-            negatives=len(ids) - len(kept),
+            negatives=int(np.count_nonzero(calibrating)) - len(kept),
+            choosing=int(np.count_nonzero(~calibrating)),
         ),
     }
     return fields, energies
 
 
 def load_decision(
-    models: Mapping[str, tuple[ModelConfig, FloatArray]], accept: float = ACCEPT
+    models: Mapping[str, tuple[ModelConfig, FloatArray]],
+    accept: float = ACCEPT,
+    confidence: float | None = None,
 ) -> Decision:
-    """Join what models hold of the val split.
+    """Join what models hold of the images that they are calibrated on.
 
-    tau is fitted on the mean energies of the val images, image by image: a mean scatters less than
-    one model's energy, so the mean of the models' taus would accept more than was asked for. A
-    label's threshold is the mean over the models, and 1/2 where val has no positive.
+    tau is fitted on the mean energies, image by image: a mean scatters less than one model's
+    energy, so the mean of the models' taus would accept more than was asked for. A label's
+    threshold is the mean over the models, and 1/2 where val has no positive.
 
     Parameters
     ----------
     models : mapping
-        From the name of each model to its config and the energies of its val images.
+        From the name of each model to its config and the energies that it is calibrated on.
     accept : float in (0, 1]
-        Share of the val images that are to be in-distribution.
+        Share of new in-distribution images that are to be accepted.
+    confidence : float in (0, 1), optional
+        See `snojoe.measures.conformal.conformal_rank`.
 
     Raises
     ------
     SnojoeError
-        If the models differ in their classes or val images, or `accept` is out of range.
+        If the models differ in their classes or val images, a share is out of range, or so few
+        images cannot promise `accept` with `confidence`.
     """
     if not 0 < accept <= 1:
         raise SnojoeError(f"accept: expected a share in (0, 1], such as 0.95; got {accept}")
+    if confidence is not None and not 0 < confidence < 1:
+        raise SnojoeError(f"confidence: expected a share in (0, 1), such as 0.95; got {confidence}")
     first, *others = models
     for other in others:
         one, another = models[first][0], models[other][0]
@@ -186,4 +228,11 @@ def load_decision(
         for config, _ in models.values()
     ]
     energies = np.mean([energies for _, energies in models.values()], axis=0)
-    return Decision(classes, acceptance_threshold(energies, accept), np.mean(cuts, axis=0))
+    if confidence is not None and not conformal_rank(len(energies), accept, confidence):
+        raise SnojoeError(
+            f"{first}: calibrated on {len(energies)} images, which cannot promise {accept:.6g} "
+            f"with confidence {confidence:g}; expected at least "
+            f"{least_images(accept, confidence) if accept < 1 else 'infinitely many'}"
+        )
+    tau = calibrated_threshold(energies, accept, confidence)
+    return Decision(classes, tau, np.mean(cuts, axis=0), energies)

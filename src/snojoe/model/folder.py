@@ -1,13 +1,14 @@
 """The folder of a trained model: what lies in it, and all that writes and reads it.
 
-========================  =========================================================================
-``model.safetensors``     the weights, spectral normalisation folded into them, by the names of
-                          `Classifier`'s state dict; and ``val_energies``
-``config.json``           `ModelConfig`
-``history.csv``           loss and mAP by epoch; written by a training, read for the plots
-``sigma.csv``             sigma by epoch and weight; as ``history.csv``
-``SHA256SUMS``            checksums of all the others
-========================  =========================================================================
+===========================  ======================================================================
+``model.safetensors``        the weights, spectral normalisation folded into them, by the names of
+                             `Classifier`'s state dict; and ``val_energies``
+``config.json``              `ModelConfig`
+``calibration.safetensors``  what `write_calibration` puts in the place of ``val_energies``
+``history.csv``              loss and mAP by epoch; written by a training, read for the plots
+``sigma.csv``                sigma by epoch and weight; as ``history.csv``
+``SHA256SUMS``               checksums of all the others
+===========================  ======================================================================
 
 The first two are enough to detect with. Only `load_model` and `save_model` import torch.
 """
@@ -25,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.preprocessing import Preprocessing
 from snojoe.support.errors import SnojoeError
-from snojoe.support.files import SUMS, check_sums, write_csv, write_json, write_sums
+from snojoe.support.files import SUMS, atomic_file, check_sums, write_csv, write_json, write_sums
 from snojoe.support.text import first_line
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
+_CALIBRATION = "calibration.safetensors"
 _VAL_ENERGIES = "val_energies"
 _HISTORY = "history.csv"
 _SIGMAS = "sigma.csv"
@@ -54,13 +56,17 @@ class Threshold(_Part):
 class ValImages(_Part):
     """Which val images tau was fitted on: their number, and a checksum of their names.
 
-    Others in val are ``negatives``: they show none of the classes, and what tau promises does not
-    hold for such.
+    Others that could have been are ``negatives``: they show none of the classes, and what tau
+    promises does not hold for such. ``choosing`` is the number of those on which something else was
+    chosen: 0 in folders of 0.1.0, which fitted all on all. ``source`` is what they were: the val
+    split, or what somebody named.
     """
 
     images: int
     sha256: str
     negatives: int = 0
+    choosing: int = 0
+    source: str = "val"
 
 
 class ModelConfig(_Part):
@@ -124,7 +130,7 @@ def save_model(
     folder : Path
     config : ModelConfig
     val_energies : (n,) float64
-        The joint energy of every val image that has a label, in their order.
+        The joint energies that tau is fitted on: `snojoe.model.decision.fit_decision`.
     history, sigmas : sequence of dict
         The rows of ``history.csv`` and ``sigma.csv``; without any there is no such file.
     """
@@ -143,6 +149,29 @@ def save_model(
     write_sums(folder)
 
 
+def write_calibration(
+    folder: Path, threshold: Threshold, val: ValImages, energies: FloatArray
+) -> None:
+    """Put other energies, and what follows from them, in the place of those of a model's val split.
+
+    The weights stay as they are, to the byte. While the files change the folder has no
+    ``SHA256SUMS``: killed in between it still detects, by the new energies.
+
+    Raises
+    ------
+    SnojoeError
+        If the folder is no model directory.
+    """
+    from safetensors.numpy import save
+
+    config = read_config(folder).model_copy(update={"threshold": threshold, "val": val})
+    (folder / SUMS).unlink(missing_ok=True)
+    with atomic_file(folder / _CALIBRATION) as temporary:
+        temporary.write_bytes(save({_VAL_ENERGIES: energies}))
+    write_json(folder / CONFIG, config.model_dump(mode="json"))
+    write_sums(folder)
+
+
 def load_model(folder: Path) -> tuple[Classifier, ModelConfig]:
     """Read a model and its config; the model is on the CPU and in eval mode.
 
@@ -158,7 +187,8 @@ def load_model(folder: Path) -> tuple[Classifier, ModelConfig]:
     from snojoe.model.classifier import build_classifier
 
     if (folder / SUMS).exists():
-        check_sums(folder, only=[CONFIG, _WEIGHTS])
+        own = [_CALIBRATION] if (folder / _CALIBRATION).exists() else []
+        check_sums(folder, only=[CONFIG, _WEIGHTS, *own])
     config = read_config(folder)
     try:
         state = load_file(folder / _WEIGHTS)
@@ -204,7 +234,7 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def read_val_energies(folder: Path) -> FloatArray:
-    """The joint energies of the val images, (n,) float64, in their order; without torch.
+    """The joint energies that tau is fitted on, (n,) float64, in their order; without torch.
 
     Raises
     ------
@@ -212,7 +242,8 @@ def read_val_energies(folder: Path) -> FloatArray:
         If the folder holds no such energies.
     """
     try:
-        (energies,) = _read_tensors(folder, _VAL_ENERGIES)
+        own = (folder / _CALIBRATION).exists()
+        (energies,) = _read_tensors(folder, _VAL_ENERGIES, file=_CALIBRATION if own else _WEIGHTS)
         if energies.ndim != 1:
             raise ValueError(f"{_VAL_ENERGIES}: expected (n,); got {energies.shape}")
     except (OSError, SafetensorError, ValueError) as error:
@@ -261,8 +292,8 @@ def check_model(folder: Path) -> None:
     check_sums(folder)
 
 
-def _read_tensors(folder: Path, *names: str) -> list[NDArray[Any]]:
-    with safe_open(folder / _WEIGHTS, framework="numpy") as tensors:
+def _read_tensors(folder: Path, *names: str, file: str = _WEIGHTS) -> list[NDArray[Any]]:
+    with safe_open(folder / file, framework="numpy") as tensors:
         return [tensors.get_tensor(name) for name in names]
 
 

@@ -112,7 +112,8 @@ def score_grid(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
     rows = [ScoreRow(score, m, depth) for score in DETECTORS for m, depth in models.items()]
 
     def fitted(row: ScoreRow, seed: int) -> Detector:
-        train, val = (experiment.outputs(row.sn_layers, seed, split) for split in ("train", "val"))
+        train = experiment.outputs(row.sn_layers, seed, "train")
+        val = experiment.to_choose(row.sn_layers, seed)
         tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
         params = tuned.params if tuned else {}
         return fit_detector(row.score, train, val, experiment.head(row.sn_layers, seed), **params)

@@ -9,6 +9,7 @@ from typing import Self
 import pandas as pd
 
 from snojoe.data.shards import Shards
+from snojoe.data.stable import calibration_part
 from snojoe.detectors.outputs import LinearHead, ModelOutputs, load_head, load_outputs
 from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuning, read_tuning
@@ -68,6 +69,12 @@ class Experiment:
     ) -> ModelOutputs:
         """Outputs for a split or an OOD set, or what `score` is to read of them."""
         return load_outputs(self.folders.outputs(sn_layers, seed, name), score)
+
+    def to_choose(self, sn_layers: int, seed: int) -> ModelOutputs:
+        """Outputs for the val images on which a detector may learn: those of no calibration."""
+        val = self.shards("val")
+        ids = val.table(["id"])["id"].to_pylist()
+        return self.outputs(sn_layers, seed, "val").rows(~calibration_part(ids, val.groups()))
 
     def head(self, sn_layers: int, seed: int) -> LinearHead:
         """The model's last layer."""

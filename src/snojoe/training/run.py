@@ -10,6 +10,7 @@ import torch
 
 from snojoe.data.prepared import read_classes
 from snojoe.data.shards import Shards
+from snojoe.data.stable import calibration_part
 from snojoe.experiment import Folders
 from snojoe.model.classifier import Classifier, build_classifier, check_classifier
 from snojoe.model.decision import fit_decision
@@ -112,7 +113,8 @@ def _write_model(
     fold_spectral_batch_norm(fold_spectral_norm(model))
     logits, labels = predict_labelled(model, val)
     ids = val.table(["id"])["id"].to_pylist()
-    fitted, energies = fit_decision(known["classes"], ids, labels, logits)
+    calibrating = calibration_part(ids, val.groups())
+    fitted, energies = fit_decision(known["classes"], ids, labels, logits, calibrating)
     config = ModelConfig(
         preprocessing=val.preprocessing,
         normalized_weights=record.normalized_weights,
