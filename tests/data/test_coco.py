@@ -172,7 +172,7 @@ def test_a_category_that_only_holds_others_is_no_class(tmp_path):
 
 def test_a_category_that_holds_others_and_is_annotated_is_a_class(tmp_path):
     categories = [{"id": 1, "name": "animal"}, {"id": 2, "name": "cat", "supercategory": "animal"}]
-    files = {"a.json": coco({1: "a.jpg"}, [(1, 1)], categories), "a.jpg": jpeg()}
+    files = {"pets.json": coco({1: "a.jpg"}, [(1, 1)], categories), "a.jpg": jpeg()}
     everything = {split: ["pets/all"] for split in ("train", "val", "test")}
     assert reading(tmp_path, files).read(everything).classes == ["animal", "cat"]
 
@@ -223,6 +223,10 @@ def test_images_of_a_file_without_annotations_are_unknown(tmp_path):
         (lambda t: t["annotations"].append({"image_id": 6, "category_id": 1}),
          "an annotation of image 6, which is not there"),
         (lambda t: t["annotations"].append({"image_id": 1}), "without image_id and category_id"),
+        (lambda t: t["annotations"].append(3), "an annotation without image_id and category_id"),
+        (lambda t: t.update(annotations={"a": 1}), "expected a list of annotations"),
+        (lambda t: t["categories"].append("cow"), "expected id and name of each category"),
+        (lambda t: t["images"].append({"id": [2], "file_name": "b.jpg"}), "expected id and file_"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, change, message):
@@ -250,16 +254,23 @@ def test_a_truncated_file_is_named(tmp_path):
     ],
 )  # fmt: skip
 def test_other_json_is_not_mistaken(tmp_path, content):
-    files = {"a.json": content, "a.jpg": jpeg()}
+    files = {"pets.json": content, "a.jpg": jpeg()}
     with pytest.raises(SnojoeError, match=r"found 1 images, 0 XML files, 0 tables; 1 JSON files, "
                        "none of which has images and categories"):  # fmt: skip
         reading(tmp_path, files)
     assert read(reading(tmp_path, files | {"labels.csv": b"file,labels\na.jpg,cat\n"}))
 
 
+def test_a_file_beside_each_image_is_of_another_tool(tmp_path):
+    """labelme's hold the images themselves, and are not read."""
+    files = {"a.json": coco({1: "a.jpg"}, [(1, 1)]), "a.jpg": jpeg()}
+    with pytest.raises(SnojoeError, match="found 1 images, 0 XML files, 0 tables; 1 JSON files"):
+        reading(tmp_path, files)
+
+
 def test_a_wrong_file_does_not_stop_a_voc_set(tmp_path):
     files = voc_files({"a": [("dog", False)]}, {"train": ["a"]})
-    images = reading(tmp_path, files | {"a.json": b'{"images": [], "categories": []}'})
+    images = reading(tmp_path, files | {"pets.json": b'{"images": [], "categories": []}'})
     assert read(images) == {"VOC2012/a": "dog"}
     assert "not used, since it is wrong: " in told(images)
 

@@ -44,13 +44,17 @@ class _File:
 
     def __init__(self, archive: Archive, name: str, tree: dict[str, Any]) -> None:
         self.archive, self.name = archive, name
-        problems: dict[str, None] = {}
+        problems: list[str] = []
         self.categories = dict(_categories(tree["categories"], problems))
         self.names = dict(_images(tree["images"], problems))
         self.labels: dict[str, set[str]] = {}
-        for annotation in tree.get("annotations") or ():
+        annotations = tree.get("annotations") or []
+        if not isinstance(annotations, list):
+            problems.append("expected a list of annotations")
+            annotations = []
+        for annotation in annotations:
             self._annotate(annotation, problems)
-        check(archive, name, list(problems))
+        check(archive, name, list(dict.fromkeys(problems)))
         self.parents = {
             str(each["supercategory"])
             for each in tree["categories"]
@@ -59,19 +63,19 @@ class _File:
         self.used = set[str]().union(*self.labels.values())
         self.place: Place | None = None
 
-    def _annotate(self, annotation: object, problems: dict[str, None]) -> None:
+    def _annotate(self, annotation: object, problems: list[str]) -> None:
         if not isinstance(annotation, _Annotation):
-            problems["an annotation without image_id and category_id"] = None
+            problems.append("an annotation without image_id and category_id")
             return
         image, category = _id(annotation.image), _id(annotation.category)
         if image not in self.names:
-            problems[f"an annotation of image {annotation.image!r}, which is not there"] = None
+            problems.append(f"an annotation of image {annotation.image!r}, which is not there")
         elif category not in self.categories:
             known = quoted(self.categories)
-            problems[
+            problems.append(
                 f"an annotation of image {image} with the category {annotation.category!r}; "
                 f"expected one of {known}"
-            ] = None
+            )
         else:
             self.labels.setdefault(image, set()).add(self.categories[category])
 
@@ -181,7 +185,13 @@ class CocoFiles:
         return any(f.archive is archive and f.name == name for f in self._files.values())
 
     def _read_files(self, archive: Archive) -> None:
-        names = [name for name in archive if name.lower().endswith(".json")]
+        # A file beside each image is of another tool, labelme's, and may hold the image itself.
+        images = {PurePosixPath(name).stem for name in archive if is_image(name)}
+        names = [
+            name
+            for name in archive
+            if name.lower().endswith(".json") and PurePosixPath(name).stem not in images
+        ]
         folders = {PurePosixPath(n).parent for n in names if _starts(n, _INSTANCES)}
         for name in names:
             if PurePosixPath(name).parent in folders and not _starts(name, _INSTANCES, _UNLABELLED):
@@ -264,32 +274,32 @@ def _lean(tree: dict[str, Any]) -> object:
     return tree
 
 
-def _categories(categories: Sequence[Any], problems: dict[str, None]) -> Iterator[tuple[str, str]]:
+def _categories(categories: Sequence[Any], problems: list[str]) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for each in categories:
         name = each.get("name") if isinstance(each, dict) else None
         key = _id(each.get("id")) if isinstance(each, dict) else None
         if key is None or not isinstance(name, str) or not name.strip():
-            problems["expected id and name of each category"] = None
+            problems.append("expected id and name of each category")
         elif seen.setdefault(key, name) != name:
-            problems[f"two categories have the id {key}: {seen[key]!r} and {name!r}"] = None
+            problems.append(f"two categories have the id {key}: {seen[key]!r} and {name!r}")
         else:
             yield key, name.strip()
 
 
-def _images(images: Sequence[Any], problems: dict[str, None]) -> Iterator[tuple[str, str]]:
+def _images(images: Sequence[Any], problems: list[str]) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for each in images:
         key = _id(each.id) if isinstance(each, _Image) else None
         if key is None or not isinstance(each.file_name, str) or not each.file_name.strip():
-            problems["expected id and file_name of each image"] = None
+            problems.append("expected id and file_name of each image")
         elif key in seen:
-            problems[f"two images have the id {key}: {seen[key]!r} and {each.file_name!r}"] = None
+            problems.append(f"two images have the id {key}: {seen[key]!r} and {each.file_name!r}")
         else:
             seen[key] = each.file_name
             yield key, each.file_name
     if not images:
-        problems["expected images; there is none"] = None
+        problems.append("expected images; there is none")
 
 
 def _id(value: object) -> str | None:

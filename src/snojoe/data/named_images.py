@@ -76,7 +76,8 @@ class NamedImages:
                 continue
             archive, folder = self._nearest(counts, of, title)
             find = NameFinder(archive)
-            images = [find(folder or ".", end) for end in ends]
+            found = [find(folder or ".", end) for end in ends]
+            images = [name if name and is_image(name) else None for name in found]
             for i, parts in enumerate(paths):
                 if len(parts) > kept and images[i]:
                     what = "images found by the end of their paths alone"
