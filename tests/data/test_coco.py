@@ -1,16 +1,26 @@
 """COCO JSON as MS-COCO and as tools write it, hand-made: what is read of it, and what is said."""
 
+import contextlib
+import gzip
 import json
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import COCO_CATEGORIES as CATEGORIES
 from conftest import coco_json as coco
 from conftest import jpeg, voc_files, write_folder, write_tar
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_formats import read, told, zip_labels
+from test_prepare import data
 
 from snojoe.data.archives import Archive
 from snojoe.data.labelled import LabelledImages
+from snojoe.data.prepare import prepare
+from snojoe.data.prepared import read_classes
+from snojoe.data.shards import Shards
 from snojoe.support.errors import SnojoeError
 
 
@@ -301,6 +311,65 @@ def test_more_files_bring_more_categories_behind_those_of_the_first(tmp_path):
     }
     splits = {"train": ["pets/train"], "val": ["pets/valid"], "test": ["pets/valid"]}
     assert reading(tmp_path, files).read(splits).classes == ["zebra", "cat", "dog", "ape"]
+
+
+def test_what_is_stored(tmp_path):
+    """Columns in the file's order, negatives in train, test without labels, IDX as OOD."""
+    files = ms_coco()
+    sets = data(
+        tmp_path,
+        id=[{"path": "pets.tar"}],
+        ood={"digits": {"path": "t10k-images-idx3-ubyte.gz"}},
+        splits=SPLITS,
+        expected={"images": {"train": 3, "val": 1, "test": 2, "digits": 2},
+                  "positives": {"zebra": 1, "cat": 1, "dog": 1}},
+    )  # fmt: skip
+    write_tar(tmp_path / "pets.tar", files)
+    digits = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(16) + bytes([255] * 16)
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(digits))
+    prepare(sets, lambda source: tmp_path / source.path, tmp_path / "prepared")
+    assert read_classes(tmp_path / "prepared") == ["zebra", "cat", "dog"]
+    train = Shards(tmp_path / "prepared/train")
+    np.testing.assert_array_equal(train.labels(), [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
+    stored = train.table(["image"])["image"].to_pylist()
+    assert stored == [files[f"train2014/COCO_train_{i}.jpg"] for i in (5, 3, 4)]
+    assert Shards(tmp_path / "prepared/test").labels() is None
+    (batch,) = Shards(tmp_path / "prepared/ood/digits").batches(8)
+    assert batch.pixels.shape == (2, 24, 24, 3)
+    assert [set(image.ravel()) for image in batch.pixels] == [{0}, {255}]
+
+
+def places(tree, path=()):
+    """Where something stands in a tree of JSON, itself included."""
+    yield path
+    children = tree.items() if isinstance(tree, dict) else ()
+    for key, value in enumerate(tree) if isinstance(tree, list) else children:
+        yield from places(value, (*path, key))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(source=st.data(), value=JSON)
+def test_whatever_stands_in_a_file_is_read_or_named(source, value):
+    tree = json.loads(coco({1: "a.jpg", 2: "b.jpg"}, [(1, 1), (2, 90)]))
+    *path, last = source.draw(st.sampled_from([p for p in places(tree) if p]))
+    inside = tree
+    for key in path:
+        inside = inside[key]
+    inside[last] = value
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"pets.json": json.dumps(tree).encode(), "a.jpg": b"", "b.jpg": b""}
+        archive = Archive(write_folder(Path(folder) / "pets", files), Path(folder))
+        with contextlib.suppress(SnojoeError):
+            read(LabelledImages([archive]))
 
 
 REAL = Path(__file__).parents[3] / "shared" / "realdata" / "archives" / "coco-mini.tar"
