@@ -278,11 +278,33 @@ def test_a_file_beside_each_image_is_of_another_tool(tmp_path):
         reading(tmp_path, files)
 
 
-def test_a_wrong_file_does_not_stop_a_voc_set(tmp_path):
+@pytest.mark.parametrize("content", [coco({1: "a.jpg"}, [(1, 1)]), b'{"images": "categories"'])
+def test_a_voc_set_has_its_own_lists(tmp_path, content):
     files = voc_files({"a": [("dog", False)]}, {"train": ["a"]})
-    images = reading(tmp_path, files | {"pets.json": b'{"images": [], "categories": []}'})
+    images = reading(tmp_path, files | {"VOCdevkit/VOC2012/train.json": content})
     assert read(images) == {"VOC2012/a": "dog"}
+    splits = {split: ["VOC2012/train"] for split in ("train", "val", "test")}
+    (left,) = images.read(splits).left_out.values()
+    assert left == {".json files": ["VOCdevkit/VOC2012/train.json"]}
+
+
+def test_a_wrong_file_does_not_stop_a_table(tmp_path):
+    files = {"labels.csv": b"file,labels\na.jpg,dog\n", "a.jpg": jpeg()}
+    images = reading(tmp_path, files | {"pets.json": b'{"images": [], "categories": []}'})
+    assert read(images) == {"pets/a.jpg": "dog"}
     assert "not used, since it is wrong: " in told(images)
+
+
+def test_two_files_for_one_list_are_named(tmp_path):
+    archives = []
+    for part in "ab":
+        files = {"pets/annotations/instances_all.json": coco({1: "1.jpg"}, [(1, 1)]),
+                 **images_of("pets/images/1.jpg")}  # fmt: skip
+        archives.append(Archive(write_folder(tmp_path / part, files), tmp_path))
+    with pytest.raises(
+        SnojoeError, match=r"/b: .*_all\.json would be the list pets/all, which .*/a: "
+    ):
+        LabelledImages(archives)
 
 
 def test_several_files_of_a_folder_keep_their_names(tmp_path):

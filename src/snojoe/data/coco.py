@@ -87,8 +87,7 @@ class CocoFiles:
     ----------
     archives : sequence of Archive
     claimed : callable
-        Whether the images of an archive are those of another format, so that its folders are no
-        lists.
+        Whether an archive has other labels, so that its folders are no lists.
 
     Attributes
     ----------
@@ -110,17 +109,17 @@ class CocoFiles:
     ) -> None:
         self.noticed = Noticed()
         self._wrong: dict[int, list[str]] = {}
-        self._images = NamedImages(archives)
         self._files: dict[str, _File] = {}
         for archive in archives:
             self._read_files(archive)
-        self._used: dict[int, set[str]] = {id(archive): set() for archive in archives}
-        for item, file in self._files.items():
-            at = (file.archive, file.name)
-            title = item.partition("/")[2]
-            file.place = self._images.find([*file.names.values()], at, title, self.noticed)
-            if file.place:
-                self._used[id(file.place.archive)].update(filter(None, file.place.images))
+        self._images = NamedImages(archives if self._files else ())
+        self._used: dict[int, set[str]] = {}
+        for item, file in list(self._files.items()):
+            try:
+                self._find_images(item, file)
+            except SnojoeError as error:
+                self._add_wrong(file.archive, error)
+                del self._files[item]
         self._folders: dict[str, tuple[Archive, list[str]]] = {}
         for archive in archives if self._files else ():
             if not claimed(archive):
@@ -171,7 +170,7 @@ class CocoFiles:
     def covers(self, archive: Archive) -> bool:
         """Whether an archive holds a file, or images of one, and no file that is wrong."""
         return not self.wrong(archive) and (
-            bool(self._used[id(archive)])
+            id(archive) in self._used
             or any(file.archive is archive for file in self._files.values())
             or any(there is archive for there, _ in self._folders.values())
         )
@@ -185,22 +184,35 @@ class CocoFiles:
         return any(f.archive is archive and f.name == name for f in self._files.values())
 
     def _read_files(self, archive: Archive) -> None:
+        names = [name for name in archive if name.lower().endswith(".json")]
         # A file beside each image is of another tool, labelme's, and may hold the image itself.
-        images = {PurePosixPath(name).stem for name in archive if is_image(name)}
-        names = [
-            name
-            for name in archive
-            if name.lower().endswith(".json") and PurePosixPath(name).stem not in images
-        ]
+        images = {PurePosixPath(name).stem for name in archive if names and is_image(name)}
+        names = [name for name in names if PurePosixPath(name).stem not in images]
         folders = {PurePosixPath(n).parent for n in names if _starts(n, _INSTANCES)}
         for name in names:
             if PurePosixPath(name).parent in folders and not _starts(name, _INSTANCES, _UNLABELLED):
                 continue
             try:
                 if tree := _tree(archive, name):
-                    self._files[self._list(archive, name)] = _File(archive, name, tree)
+                    item = self._list(archive, name)
+                    if other := self._files.get(item):
+                        raise SnojoeError(
+                            f"{archive.path}: {name} would be the list {item}, which "
+                            f"{other.archive.path}: {other.name} is; expected another name"
+                        )
+                    self._files[item] = _File(archive, name, tree)
             except SnojoeError as error:
-                self._wrong.setdefault(id(archive), []).append(str(error))
+                self._add_wrong(archive, error)
+
+    def _add_wrong(self, archive: Archive, error: SnojoeError) -> None:
+        self._wrong.setdefault(id(archive), []).append(str(error))
+
+    def _find_images(self, item: str, file: _File) -> None:
+        at, title = (file.archive, file.name), item.partition("/")[2]
+        file.place = self._images.find([*file.names.values()], at, title, self.noticed)
+        if file.place:
+            used = self._used.setdefault(id(file.place.archive), set())
+            used.update(filter(None, file.place.images))
 
     def _list(self, archive: Archive, name: str) -> str:
         """``<set>/<list>`` of a file; several of one folder that say no split keep their names."""
@@ -218,7 +230,7 @@ class CocoFiles:
         for name in filter(is_image, archive):
             folders.setdefault(name.rpartition("/")[0], []).append(name)
         for folder, names in folders.items():
-            if self._used[id(archive)].isdisjoint(names):
+            if self._used.get(id(archive), set()).isdisjoint(names):
                 parts = [part for part in folder.split("/") if part.lower() not in _KINDS and part]
                 item = (
                     f"{[archive.name, *parts][-2] if parts else archive.name}/{[ALL, *parts][-1]}"
