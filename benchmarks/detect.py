@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from snojoe.data.images import decode, resize
+from snojoe.data.images import decode, to_square
 from snojoe.detect.image_detector import ImageDetector
 from snojoe.model.classifier import build_classifier
 from snojoe.model.decision import Decision
+from snojoe.model.preprocessing import preprocessing
 
 CLASSES = [f"class{i}" for i in range(20)]
 BATCH = 16
@@ -31,7 +32,8 @@ BATCH = 16
 def untrained(arch: str, image_size: int) -> ImageDetector:
     torch.manual_seed(0)
     model = build_classifier(arch, len(CLASSES))
-    return ImageDetector([model], Decision(CLASSES, 10.0, np.full(20, 0.5)), image_size)
+    decision = Decision(CLASSES, 10.0, np.full(20, 0.5))
+    return ImageDetector([model], decision, preprocessing(image_size))
 
 
 def write_images(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
@@ -50,7 +52,9 @@ def throughput(folder: Path, rounds: int = 9, batches: int = 2) -> None:
     paths = write_images(folder, batches * BATCH, (500, 375))
     size = np.mean([path.stat().st_size for path in paths]) / 1000
     print(f"{len(paths)} JPEGs of 500 x 375, {size:.0f} kB each; {torch.get_num_threads()} threads")
-    ready = np.stack([resize(decode(path), 256) for path in paths]).reshape(-1, BATCH, 256, 256, 3)
+    made = preprocessing(256)
+    ready = np.stack([to_square(decode(path), made) for path in paths])
+    ready = ready.reshape(-1, BATCH, 256, 256, 3)
     detector.logits(ready[0])
     wall: dict[str, list[float]] = {"network": [], "files": []}
     cpu: dict[str, list[float]] = {"network": [], "files": []}

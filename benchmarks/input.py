@@ -24,10 +24,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from snojoe.data.images import is_image, resize
+from snojoe.data.images import is_image, to_square
 from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.model.pixels import normalise
-from snojoe.model.preprocessing import MEAN, STD
+from snojoe.model.preprocessing import MEAN, STD, preprocessing
 from snojoe.training import loader
 from snojoe.training.loader import TrainSet, TrainTransform, train_loader
 
@@ -58,7 +58,7 @@ def store(folder, paths):
                 path.name,
                 path.read_bytes()
                 if content == "image"
-                else resize(Image.open(path).convert("RGB"), SIZE).tobytes(),
+                else to_square(Image.open(path).convert("RGB"), preprocessing(SIZE)).tobytes(),
                 torch.zeros(20, dtype=torch.uint8).numpy(),
             )
             for path in paths

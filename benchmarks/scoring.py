@@ -1,24 +1,34 @@
-"""What scoring costs at the paper's size: `python benchmarks/scoring.py`.
+"""What scoring costs: `python benchmarks/scoring.py` at the paper's size, `--coco` at MS-COCO's.
 
-Random arrays of the sizes of VOC 2012, ImageNet-22K and Texture. Times the paper's seven array
-scores and the intervals of one printed table; then the straightforward way on a subset, in the same
-run: Mahalanobis one class at a time with full products.
+At the paper's size: random arrays of the sizes of VOC 2012, ImageNet-22K and Texture. Times the
+paper's seven array scores and the intervals of one printed table; then the straightforward way on a
+subset, in the same run: Mahalanobis one class at a time with full products.
 Prints medians of the wall-clock time and, per unit of work, the ratio; of the totals also the
 processor time of all threads, which other programs disturb less.
+
+At MS-COCO's: random outputs of a ResNet-101 on disk, as inference writes them. Every score has a
+process of its own, which fits it and scores the three sets; its peak memory holds all, the imports
+and the pages of the mapped arrays too (Linux only). `--scores knn lof` names some alone.
 """
 
 import argparse
+import json
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.covariance import EmpiricalCovariance
 
-from snojoe.detectors import PAPER_DETECTORS, Mahalanobis
+from snojoe.detectors import DETECTORS, PAPER_DETECTORS, LinearHead, Mahalanobis, fit_detector
+from snojoe.detectors.outputs import load_outputs
 from snojoe.measures.comparisons import bold_rows
 from snojoe.measures.estimates import estimates
 from snojoe.measures.ood_metrics import OOD_METRICS
@@ -28,6 +38,8 @@ TRAIN, VAL, TEST = 5_717, 5_823, 10_991
 OOD = {"ImageNet-22K": 18_835, "Texture": 5_640}
 ROWS, SEEDS = 8, 3
 SUBSET_IMAGES = 1_000
+COCO_K, HIDDEN = 80, 1000
+COCO = {"train": 82_783, "val": 40_504, "test": 40_775, "imagenet22k": 18_835, "texture": 5_640}
 
 
 def median_time(work: Callable[[], Any], repeats: int) -> float:
@@ -88,9 +100,52 @@ def bench_detectors(rng, repeats):
     print_ratio(f"Mahalanobis, score {SUBSET_IMAGES:,} images", score, plain_score)
 
 
-def bench_intervals(rng, repeats):
+def write_coco(folder, rng):
+    """Outputs of every set: labels 2.9 an image, hidden and features not negative (after ReLU)."""
+    for name, n in COCO.items():
+        (folder / name).mkdir()
+        widths = {"logits": COCO_K, "features": FEATURES, "hidden": HIDDEN}
+        for field, width in widths.items():
+            shape = (n, width)
+            array = np.lib.format.open_memmap(folder / name / f"{field}.npy", "w+", "<f4", shape)
+            for start in range(0, n, 4096):
+                values = rng.standard_normal(array[start : start + 4096].shape, dtype=np.float32)
+                array[start : start + 4096] = values if field == "logits" else np.abs(values)
+        labels = (rng.random((n, COCO_K)) < 2.9 / COCO_K).astype(np.uint8)
+        np.save(folder / name / "labels.npy", labels)
+
+
+def score_coco(name, folder):
+    """Print seconds of fitting and of scoring, and the peak memory in MB, as JSON."""
+    rng = np.random.default_rng(1)
+    head = LinearHead(rng.normal(size=(COCO_K, HIDDEN)).astype(np.float32), np.ones(COCO_K))
+    train, val, *sets = (load_outputs(folder / each) for each in COCO)
+    began = time.perf_counter()
+    detector = fit_detector(name, train, val, head)
+    fitted = time.perf_counter()
+    for outputs in sets:
+        assert np.isfinite(detector.score_outputs(outputs)).all()
+    ended = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([fitted - began, ended - fitted, peak]))
+
+
+def bench_coco(scores):
+    print("| score | fitted on | fit, s | score, s | peak memory, GB |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        write_coco(Path(scratch), np.random.default_rng(0))
+        for name in scores:
+            command = [sys.executable, __file__, "--score", name, scratch]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            fit, score, peak = json.loads(done.stdout)
+            row = (DETECTORS[name].title, DETECTORS[name].fitted_on, f"{fit:.1f}", f"{score:.1f}")
+            print(f"| {' | '.join((*row, f'{peak / 1024:.2f}'))} |", flush=True)
+
+
+def bench_intervals(rng, repeats, test=TEST):
     rows = [f"row {i}" for i in range(ROWS)]
-    id_scores = {row: rng.normal(1, 1, (SEEDS, TEST)) for row in rows}
+    id_scores = {row: rng.normal(1, 1, (SEEDS, test)) for row in rows}
     sets = [{row: rng.normal(0, 1, (SEEDS, m)) for row in rows} for m in OOD.values()]
 
     def table():
@@ -116,8 +171,14 @@ def print_ratio(what: str, ours: float, plain: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
-    rng = np.random.default_rng(0)
+    parser.add_argument("--coco", action="store_true", help="at MS-COCO's size")
+    parser.add_argument("--scores", nargs="+", choices=DETECTORS, default=list(DETECTORS))
+    arguments = parser.parse_args()
+    repeats, rng = arguments.repeats, np.random.default_rng(0)
+    if arguments.coco:
+        bench_coco(arguments.scores)
+        bench_intervals(rng, repeats, COCO["test"])
+        return
     print("| work | snojoe | straightforward | ratio |")
     print("|---|---|---|---|")
     bench_detectors(rng, repeats)
@@ -125,4 +186,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--score"]:
+        score_coco(sys.argv[2], Path(sys.argv[3]))
+    else:
+        main()

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from snojoe.data.digits import CLASSES, NOVEL_CLASSES, Glyph, draw_scenes, load_glyphs, split_glyphs
-from snojoe.data.images import resize
+from snojoe.data.images import to_square
+from snojoe.data.prepare import preprocessing_of
 from snojoe.experiment import Folders
 from snojoe.measures.clusters import Clusters
 from snojoe.measures.estimates import Estimate, estimates
@@ -28,7 +29,6 @@ from snojoe.measures.ood_metrics import OOD_METRICS
 from snojoe.model.classifier import Classifier
 from snojoe.model.energy import joint_energy
 from snojoe.model.folder import load_model
-from snojoe.model.pixels import normalise
 from snojoe.params import Params, load_params
 from snojoe.support.progress import progress
 
@@ -58,7 +58,7 @@ def draw(
         for name, found in pool.items()
     }
     scenes = list(draw_scenes(few, SCENES, params.data.digits.size, seed))
-    pixels = [resize(scene.image, params.data.image_size) for scene in scenes]
+    pixels = [to_square(scene.image, preprocessing_of(params.data)) for scene in scenes]
     groups = [[str(each.glyph) for each in scene.objects] for scene in scenes]
     return torch.from_numpy(np.stack(pixels)), Clusters.of(groups)
 
@@ -67,7 +67,7 @@ def draw(
 def energies(models: Mapping[str, Classifier], pixels: torch.Tensor) -> dict[str, FloatArray]:
     """Joint energies (1, n) of each model."""
     return {
-        name: joint_energy(model.eval()(normalise(pixels)).numpy().astype(float))[None]
+        name: joint_energy(model.eval()(model.normalise(pixels)).numpy().astype(float))[None]
         for name, model in models.items()
     }
 

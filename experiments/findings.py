@@ -146,8 +146,9 @@ def measure(params: Params, training: Training, folder: Path) -> list[dict[str, 
 
 def make_data(params: Params, folder: Path) -> None:
     """Archives and shards of a draw, where they are not there yet."""
-    from snojoe.data.fetch import fetch, fetch_weights, locate
+    from snojoe.data.fetch import fetch, locate
     from snojoe.data.prepare import prepare
+    from snojoe.data.weights import fetch_weights
     from snojoe.experiment import Folders
 
     folders = Folders(folder)
@@ -181,9 +182,9 @@ def work(result: Path, job: int, jobs: int, scratch: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def append(result: Path, rows: list[dict[str, Any]]) -> None:
+def append(result: Path, rows: list[dict[str, Any]], fields: Sequence[str] = FIELDS) -> None:
     """In one write, so that processes do not mix their lines and a kill leaves whole trainings."""
-    lines = [[format_cell(row[field]) for field in FIELDS] for row in rows]
+    lines = [[format_cell(row[field]) for field in fields] for row in rows]
     text = "".join(f"{','.join(line)}\n" for line in lines)
     with result.open("ab", buffering=0) as file:
         file.write(text.encode())

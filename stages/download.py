@@ -8,12 +8,15 @@ from snojoe.params import Params
 
 
 def download(params: Params) -> None:
-    from snojoe.data.fetch import fetch, fetch_weights
+    from snojoe.data.fetch import fetch
+    from snojoe.data.weights import check_network, fetch_weights
+    from snojoe.model.weights import weights_file
 
-    for line in fetch(params.data, FOLDERS.raw, CHECKPOINTS / "downloads"):
-        print(line)
     model = params.model
     print(fetch_weights(model.arch, model.weights, Path(params.data.folder), FOLDERS.weights))
+    check_network(params, weights_file(FOLDERS.weights))
+    for line in fetch(params.data, FOLDERS.raw, CHECKPOINTS / "downloads"):
+        print(line)
 
 
 if __name__ == "__main__":

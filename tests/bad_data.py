@@ -29,6 +29,7 @@ import yaml
 from committed import committed
 from conftest import model_config, write_tar
 from PIL import Image
+from pyarrow import feather
 
 from snojoe.data import shards as shard_files
 from snojoe.data.digits import write_digits
@@ -437,17 +438,20 @@ def shard_case(world, folder, damage, rng):
     source = world.shards / split
     expected = shard_contents(source)
     shutil.copytree(source, folder)
-    path = rng.choice(sorted(folder.glob("*.parquet")))
+    path = rng.choice(sorted(folder.glob("0*")))
     if damage in TABLE_DAMAGES:
         # As a program of the user's would write it: with right checksums.
-        table = pq.read_table(path)
-        pq.write_table(damage(table, rng), path, compression="none", use_dictionary=False)
+        if path.suffix == ".arrow":
+            feather.write_feather(damage(feather.read_table(path), rng), path, "uncompressed")
+        else:
+            table = damage(pq.read_table(path), rng)
+            pq.write_table(table, path, compression="none", use_dictionary=False)
         write_sums(folder)
     elif damage is missing:
         (path if rng.random() < 0.7 else folder / SUMS).unlink()
     elif damage is swapped:
         other = rng.choice([s for s in ("train", "val", "test", "ood/textures") if s != split])
-        shutil.copy(world.shards / other / "00000.parquet", path)
+        shutil.copy(next((world.shards / other).glob("00000.*")), path)
     else:
         path = rng.choice((path, path, folder / SUMS))
         path.write_bytes(damage(path.read_bytes(), rng))

@@ -76,6 +76,14 @@ def test_an_image_that_cannot_be_read_is_reported_and_the_others_are_unharmed(im
     assert [line["error"] for line in lines] == [None, None, "empty", None, None, "no such file"]
 
 
+def test_what_a_folder_holds_besides_images_is_said(images, capsys):
+    write_folder(images, {"IMG_1.NEF": b"x", "notes.txt": b"", "film.mov": b"", "b.mov": b""})
+    assert main(["detect", "images", "--model", "model"]) == 2
+    captured = capsys.readouterr()
+    assert "images/IMG_1.NEF  error     not an image of a known format" in captured.out
+    assert "left out: 2 .mov files (images/b.mov), 1 .txt files (images/notes.txt)" in captured.err
+
+
 def test_a_higher_acceptance_accepts_more(images, capsys):
     taus = []
     for accept in ("0.5", "0.99"):

@@ -17,7 +17,7 @@ def test_the_parameters_of_the_guide_to_own_data_are_valid():
     guide = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
     changes = yaml.safe_load(guide.split("```yaml")[1].split("```")[0])
     default = yaml.safe_load(committed("params.yaml"))
-    default["data"]["ood"] = changes["data"].pop("ood")
-    params = Params.model_validate(merged(default, changes))
-    assert params.depths == [0, 19]
-    assert params.data.splits.train == ["pets/train"]
+    default["data"]["splits"] = changes["data"].pop("splits")
+    data = Params.model_validate(merged(default, changes)).data
+    assert data.id[0].labels == "export.csv"
+    assert data.splits.by_shares

@@ -8,11 +8,12 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.model.architectures import TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import human_size
 
@@ -177,7 +178,14 @@ def _add_layers(commands: Commands) -> None:
         help="what sn_layers counts",
         description="Print index, name and number of normalised weights of each counted layer.",
     )
-    command.add_argument("arch", nargs="?", default="resnet101", choices=list(TRUNKS))
+    command.add_argument(
+        "arch",
+        nargs="?",
+        default="resnet101",
+        type=_arch,
+        metavar="ARCH",
+        help=f"{', '.join(TRUNKS)}, or timm/<name>",
+    )
     command.set_defaults(call=layers)
 
 
@@ -227,9 +235,10 @@ def detect(options: argparse.Namespace) -> int:
     """Print detections; returns 0 (all in-distribution), 1 (not all) or 2 (not all readable)."""
     folders = _model_folders(options.model)
     _quiet_libraries()
-    from snojoe.detect.formats import FORMATS, OOD, UNREADABLE, Results, outcome
+    from snojoe.data.left_out import describe
+    from snojoe.detect.formats import FORMATS, OOD, UNREADABLE, Results, outcome, write_table
     from snojoe.detect.image_detector import load_detector
-    from snojoe.detect.image_files import image_files
+    from snojoe.detect.image_files import LeftOut, image_files
 
     # Names that are not UTF-8 go out as the bytes that came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
@@ -241,13 +250,23 @@ def detect(options: argparse.Namespace) -> int:
     )
     outcomes: Counter[str] = Counter()
 
+    left_out: LeftOut = {}
+    files: Iterable[str] = image_files(options.paths, left_out)
+    if names := () if "-" in options.paths else list(files):
+        files = names  # of standard input the first are wanted before the last are known
+
     def counted() -> Results:
-        for path, result in detector.stream(image_files(options.paths)):
+        for path, result in detector.stream(files):
             outcomes[outcome(result)] += 1
             yield str(path), result
 
-    FORMATS[options.format](counted(), decision, sys.stdout)
+    write = FORMATS[options.format]
+    if options.format == "table":
+        write = partial(write_table, names=names)
+    write(counted(), decision, sys.stdout)
     parts = [f"{count} {what}" for what, count in outcomes.items()]
+    if left_out:
+        _tell(describe(left_out))
     _tell(f"{_count(outcomes.total(), 'image')}: {', '.join(parts)}")
     return 2 if outcomes[UNREADABLE] else int(OOD in outcomes)
 
@@ -322,6 +341,14 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What is wrong with an image stands in the output, beside its name.
     warnings.filterwarnings("ignore", module="PIL")
+
+
+def _arch(text: str) -> str:
+    if text in TRUNKS or is_timm(text):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"invalid choice: {text!r} (choose from {', '.join(TRUNKS)}, timm/<name>)"
+    )
 
 
 def _meaning(text: str) -> tuple[str, str]:

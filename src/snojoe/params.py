@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from snojoe.model.architectures import LEAST_SIZE, TRUNKS, layer_names
+from snojoe.model.architectures import LEAST_SIZE, TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -29,6 +29,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Depth = Annotated[int, Field(ge=0)]
 Unannotated = Literal["unknown", "negative"]
 Meaning = Literal["class", "negative", "unannotated"]
+# Not strict: YAML has lists.
+Channels = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Field(strict=False)]
+Described = Annotated[str, Field(pattern=r"^(timm|torchvision)/[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?$")]
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 _ROUNDING = 1e-6  # of a sum of shares
@@ -145,13 +148,27 @@ class Digits(_Section):
     seed: Seed
 
 
+class PreprocessingParams(_Section):
+    """What a network was trained for: ``mean`` and ``std`` of the channels as shares of 255.
+
+    ``crop`` is the edge of the centre that is taken, as a share of the resized shorter side.
+    """
+
+    mean: Annotated[tuple[Share, Share, Share], Field(strict=False)]
+    std: Channels
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    aspect_kept: bool = False
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class Data(_Section):
     """What is read, and how.
 
     ``unannotated`` is what it says that nobody annotated an image: nothing, or that it is a
     negative, an image that shows none of the classes. ``label_meanings`` are of labels that are no
     class, or that only look as if they were none. ``group_pattern`` is searched for in an image's
-    path; its first group, or all of it, names the images that belong together.
+    path; its first group, or all of it, names the images that belong together. ``preprocessing`` is
+    the protocol's where it is empty; or that of a published network, by its name; or its own.
     """
 
     folder: str
@@ -163,6 +180,7 @@ class Data(_Section):
     unannotated: Unannotated = "unknown"
     label_meanings: dict[str, Meaning] = {}
     group_pattern: str | None = None
+    preprocessing: Described | PreprocessingParams | None = None
     max_bad_share: Share
     expected: Expected | None
     digits: Digits
@@ -240,8 +258,12 @@ class Model(_Section):
     @field_validator("arch")
     @classmethod
     def _supported(cls, arch: str) -> str:
-        if arch not in TRUNKS:
-            raise ValueError(f"expected one of {', '.join(TRUNKS)}; got {arch!r}")
+        if is_timm(arch):
+            name, _, tag = arch.partition(".")
+            if tag:
+                raise ValueError(f"expected {name}, with model.weights: {tag}; got {arch!r}")
+        elif arch not in TRUNKS:
+            raise ValueError(f"expected one of {', '.join(TRUNKS)} or timm/<name>; got {arch!r}")
         return arch
 
     @field_validator("weights")
@@ -332,6 +354,8 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _depths_exist(self) -> Self:
+        if is_timm(self.model.arch):  # `check_classifier`: to look at it imports torch
+            return self
         names = layer_names(self.model.arch)
         for depth in self.depths:
             if depth > len(names):
@@ -342,7 +366,7 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _trunk_takes_the_images(self) -> Self:
-        least = LEAST_SIZE[self.model.arch]
+        least = LEAST_SIZE.get(self.model.arch, 0)
         if self.data.image_size < least:
             raise ValueError(
                 f"data.image_size: expected at least {least} for {self.model.arch}; "

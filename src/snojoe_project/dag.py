@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from snojoe.model.weights import WEIGHTS_SUFFIXES
+from snojoe.model.weights import weights_suffix
 from snojoe.params import Params
 from snojoe.support.errors import SnojoeError
 from snojoe_project.originals import read_original
@@ -106,7 +106,7 @@ def brought(params: Params) -> Iterator[tuple[str, str]]:
         if source.path:
             yield f"data.ood.{name}.path", source.path
     weights = params.model.weights
-    if weights and weights.endswith(WEIGHTS_SUFFIXES):
+    if weights and weights_suffix(weights):
         yield _WEIGHTS, weights
 
 

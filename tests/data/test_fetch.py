@@ -16,10 +16,10 @@ from snojoe.data.fetch import (
     check_archives,
     download,
     fetch,
-    fetch_weights,
     locate,
     partial_download,
 )
+from snojoe.data.weights import fetch_weights
 from snojoe.model.weights import weights_file
 from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
@@ -280,7 +280,7 @@ def test_named_weights_are_downloaded_once(tmp_path, monkeypatch):
         calls.append(name)
         path.write_bytes(name.encode())
 
-    monkeypatch.setattr("snojoe.data.fetch._download_torchvision_weights", fake)
+    monkeypatch.setattr("snojoe.data.weights._download_torchvision_weights", fake)
     for name in ("V1", "V1", "V2"):
         fetch_weights("resnet18", name, tmp_path, tmp_path / "weights")
     assert calls == ["V1", "V2"]

@@ -6,7 +6,9 @@ import pytest
 from conftest import jpeg
 from PIL import ExifTags, Image
 
-from snojoe.data.images import ImageError, decode, is_image, resize
+from snojoe.data import images
+from snojoe.data.images import ImageError, decode, is_image, looks_like_image, to_square
+from snojoe.model.preprocessing import preprocessing
 
 TEAL = (0, 128, 128)
 
@@ -50,6 +52,33 @@ def test_numbers_without_a_range_are_refused(mode):
         decode(encoded(Image.new(mode, (5, 3)), "TIFF"))
 
 
+def heic(image, **options):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    return encoded(image, "HEIF", quality=100, **options)
+
+
+def test_heic_is_read_with_its_orientation():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:, :48] = TEAL
+    seen = np.asarray(decode(heic(Image.fromarray(pixels), exif=exif.tobytes())))
+    assert seen.shape == (96, 64, 3)
+    np.testing.assert_allclose(seen[10, 30], TEAL, atol=8)
+    np.testing.assert_allclose(seen[80, 30], 0, atol=8)
+
+
+def test_heic_without_the_extra_says_what_to_install(monkeypatch, tmp_path):
+    content = heic(Image.new("RGB", (64, 64)))
+    monkeypatch.setattr(images, "_reads_heif", lambda: False)
+    with pytest.raises(ImageError, match=r"extra heif: pip install 'snojoe\[heif\]'"):
+        decode(content)
+    (tmp_path / "IMG_1").write_bytes(content)
+    assert looks_like_image(tmp_path / "IMG_1")
+    assert not is_image("IMG_1.HEIC")
+
+
 def test_exif_orientation_is_applied():
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6  # the camera was turned: rotate by 90 degrees
@@ -74,7 +103,8 @@ def test_of_an_animation_the_first_frame_counts():
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 10), (10, 30_000)])
 def test_odd_shapes_are_images_too(size):
-    assert (resize(decode(encoded(Image.new("RGB", size, TEAL))), 16) == TEAL).all()
+    image = decode(encoded(Image.new("RGB", size, TEAL)))
+    assert (to_square(image, preprocessing(16)) == TEAL).all()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import jpeg, write_folder
 
 from snojoe.data.fetch import partial_download
@@ -110,3 +112,23 @@ def test_what_preprocess_would_refuse_is_refused(own):
     text, complete = own(TABLE + "e.jpg,cat,test\n")
     assert not complete
     assert "labels.csv: line 6: no such file 'e.jpg'" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arch": "resnet18", "weights": "w.pth"}, r"w\.pth: does not fit resnet18 \(.* missing"),
+        ({"arch": "timm/no_such", "weights": None}, r"model\.arch: timm .* has no network"),
+        ({"arch": "timm/test_vit", "weights": None}, r"data\.image_size: timm/test_vit does not"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_said(changes, message, tmp_path):
+    pytest.importorskip("timm")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
+    params = load_params(ROOT / "params.yaml")
+    data = params.data.model_copy(update={"folder": str(tmp_path), "image_size": 50})
+    model = params.model.model_copy(update=changes)
+    params = params.model_copy(update={"data": data, "model": model})
+    text, complete = inventory(params, tmp_path / "raw", tmp_path / "downloads")
+    assert not complete
+    assert re.search(f"error: .*{message}", text)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import jpeg, write_folder
-from test_formats import read, told
+from test_labelling_tools import read, told
 
 from snojoe.data.archives import Archive
 from snojoe.data.class_names import NUS_WIDE as CONCEPTS

@@ -3,10 +3,11 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from snojoe.data.images import ImageError
-from snojoe.detect.formats import FORMATS
+from snojoe.detect.formats import FORMATS, write_table
 from snojoe.model.decision import Decision
 
 DECISION = Decision(["cat", "dog"], tau=1.0, label_thresholds=np.array([0.5, 0.5]))
@@ -29,6 +30,24 @@ def test_the_table():
     ]
 
 
+def test_columns_do_not_shift_below_the_first_rows():
+    rows = [("a.jpg", SEEN)] * 20 + [("much longer than the others.jpg", UNSEEN), ("b.jpg", SEEN)]
+    *_, long, last = written("table", rows).splitlines()
+    assert long.index("OUT") == last.index("in ") == len("a.jpg  ")
+    assert long.startswith("much…  OUT")
+    out = io.StringIO()
+    write_table(iter(rows), DECISION, out, names=[name for name, _ in rows])
+    *_, long, last = out.getvalue().splitlines()
+    assert long.startswith("much longer than the others.jpg  OUT")
+    assert long.index("OUT") == last.index("in ")
+
+
+def test_csv_has_booleans_for_pandas():
+    frame = pd.read_csv(io.StringIO(written("csv")))
+    assert frame.in_distribution.dtype == bool
+    assert frame[frame.in_distribution].image.tolist() == ["a.jpg"]
+
+
 def test_the_spread_is_in_the_table_of_several_models():
     (found,) = DECISION(np.array([[[2.0, 1.0]], [[1.0, 1.0]]]))
     assert "3.03 ± 0.58" in written("table", [("a.jpg", found)])
@@ -46,7 +65,7 @@ def test_csv_and_json_hold_the_same():
     seen, unseen, bad = objects
     assert seen["labels"] == ["cat", "dog"]
     assert rows[0]["labels"] == "cat;dog"
-    assert [row["in_distribution"] for row in rows] == ["true", "false", ""]
+    assert [row["in_distribution"] for row in rows] == ["true", "false", "false"]
     assert (seen["in_distribution"], unseen["in_distribution"]) == (True, False)
     assert bad == {"image": "c, d.jpg", "error": rows[2]["error"]} | {"error": "empty"}
     assert float(rows[0]["p(dog)"]) == seen["probabilities"]["dog"] == pytest.approx(0.731059)

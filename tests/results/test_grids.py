@@ -174,10 +174,17 @@ def test_the_scores_of_a_row_are_of_every_set(grid):
 
 
 def test_the_shipped_threshold_is_measured_on_the_test_set(experiment):
-    energies = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 0.1, 0.2, 3.0]])
+    energies = np.full((2, SIZES["test"]), 3.0)
+    energies[0, :6] = energies[1, :15] = 0.0
     frame = classifier_metrics(experiment, 0, energies)
     assert frame.seed.tolist() == SEEDS
-    assert frame.accepted.tolist() == [75, 25]
+    assert frame.accepted.tolist() == [80, 50]
+    labels = np.ones((SIZES["test"], K), np.uint8)
+    labels[:6] = 0  # they show none of the classes, and tau promises nothing for such
+    for seed in SEEDS:
+        np.save(experiment.folders.outputs(0, seed, "test") / "labels.npy", labels)
+    frame = classifier_metrics(experiment, 0, energies)
+    assert frame.accepted.tolist() == [100, pytest.approx(62.5)]
 
 
 def test_an_unreadable_model_is_named(experiment):

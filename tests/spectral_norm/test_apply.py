@@ -13,7 +13,7 @@ from snojoe.spectral_norm import (
     normalize_modules,
     normalized_weights,
 )
-from snojoe.spectral_norm.conv_linear import SPECTRAL
+from snojoe.spectral_norm.conv_linear import SpectralWeight
 
 
 def small_model():
@@ -24,7 +24,7 @@ def small_model():
 
 
 def normalized(model):
-    return [f"{name}.weight" for name, m in model.named_modules() if type(m) in SPECTRAL.values()]
+    return [f"{name}.weight" for name, m in model.named_modules() if isinstance(m, SpectralWeight)]
 
 
 @pytest.mark.parametrize("sn_layers", range(6))

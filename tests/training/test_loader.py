@@ -1,3 +1,8 @@
+import pickle
+import random
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +13,7 @@ from snojoe.data.images import decode
 from snojoe.data.shards import ShardRow, write_shards
 from snojoe.model.pixels import normalise
 from snojoe.model.preprocessing import MEAN, STD
+from snojoe.support.errors import SnojoeError
 from snojoe.training import loader
 from snojoe.training.loader import TrainSet, TrainTransform, train_loader
 
@@ -62,6 +68,50 @@ def test_encoded_and_decoded_images_give_the_same_crops(folder, monkeypatch, roo
     assert len(part.images) == room // (40 * 30 * 3)
     for i in range(10):
         assert torch.equal(part[i][0], everything[i][0])
+
+
+def test_pixels_are_no_train_split(tmp_path):
+    rows = [ShardRow("a", bytes(12), np.array([1]))]
+    write_shards(tmp_path, rows, split="train", content="pixels", image_size=2)
+    with pytest.raises(SnojoeError, match="expected original images; found pixels"):
+        train_set(tmp_path)
+
+
+def test_a_worker_that_is_not_forked_maps_the_images_again(folder, monkeypatch):
+    monkeypatch.setattr(loader, "_DECODED_BYTES", 0)
+    dataset = train_set(folder)
+    pickled = pickle.dumps(dataset)
+    assert dataset.encoded[3] not in pickled
+    assert torch.equal(pickle.loads(pickled)[3][0], dataset[3][0])
+
+
+ROWS, IMAGE_BYTES = 400, 100_000
+
+
+def test_memory_does_not_hold_the_images(tmp_path, monkeypatch):
+    """40 MB of encoded images, all of them read: kept, they would stand in memory that is ours."""
+    monkeypatch.setattr(loader, "_DECODED_BYTES", 0)
+    image = jpeg(0)
+    rows = (
+        ShardRow(str(i), image + random.Random(i).randbytes(IMAGE_BYTES), np.array([1]))
+        for i in range(ROWS)
+    )
+    write_shards(tmp_path, rows, split="train", content="image", image_size=16)
+    dataset = train_set(tmp_path)
+    dataset[0]
+    before = own_memory()
+    dataset = train_set(tmp_path)
+    for batch in train_loader(dataset, 16, 0):
+        assert len(batch[0]) == 16
+    assert own_memory() - before < ROWS * IMAGE_BYTES / 4
+    held = [dataset.encoded[i] for i in range(ROWS)]
+    assert own_memory() - before > 0.5 * sum(map(len, held))  # the measure can fail
+
+
+def own_memory():
+    """Bytes of memory that is this process's own or shared, and no file's."""
+    status = Path("/proc/self/status").read_text()
+    return sum(1024 * int(kb) for kb in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", status, re.M))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

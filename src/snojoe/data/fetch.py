@@ -8,10 +8,9 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snojoe.model.weights import WEIGHTS_SUFFIXES
 from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
-from snojoe.support.files import atomic_folder, scratch_folder, sha256, write_json
+from snojoe.support.files import scratch_folder, sha256, write_json
 from snojoe.support.progress import progress
 from snojoe.support.text import human_size
 
@@ -97,7 +96,7 @@ def check_archives(data: Data, raw: Path) -> dict[Path, str]:
     sources = [*data.id, *data.ood.values()]
     there = {path: sha256(path) for path in files_in(raw)}
     known = {*read_checksums(raw), *(s.sha256 for s in sources if s.url and s.sha256)}
-    if wrong := [*_wrong_archives(sources, Path(data.folder)), *_edited(there, known)]:
+    if wrong := [*_wrong_archives(sources, Path(data.folder)), *edited_files(there, known)]:
         raise SnojoeError("\n".join(wrong))
     return there
 
@@ -141,7 +140,7 @@ def _wrong_archives(sources: Sequence[ArchiveSource], folder: Path) -> Iterator[
             yield f"{path}: expected sha256 {source.sha256}; got {found}"
 
 
-def _edited(there: Mapping[Path, str], known: Container[str]) -> list[str]:
+def edited_files(there: Mapping[Path, str], known: Container[str]) -> list[str]:
     return [
         f"{path}: not as this program wrote it. To use it, move it to data.folder and name it by "
         f"path; to drop it, delete it"
@@ -256,72 +255,3 @@ def partial_downloader(partial: Path) -> Callable[[str, str, Any], None]:
                 return
 
     return downloader
-
-
-def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) -> str:
-    """Put the initial weights of the trunk into ``target``, or nothing where there are none.
-
-    Parameters
-    ----------
-    arch : str
-        Name of the trunk.
-    weights : str or None
-        A file in ``folder`` (``.pth``, ``.pt``, ``.safetensors``) or a torchvision name.
-    folder : Path
-        The user's archives.
-    target : Path
-        Folder to create or replace; always holds ``source.json``, which says what was asked for.
-        A torchvision file that is there is kept.
-
-    Returns
-    -------
-    str
-        A line for the user.
-
-    Raises
-    ------
-    SnojoeError
-        If there is no such file or name, its checksum is wrong, or ``target`` was edited.
-    """
-    asked = {"arch": arch, "weights": weights}
-    there = {path: sha256(path) for path in files_in(target) if path.name != "source.json"}
-    if edited := _edited(there, read_checksums(target)):
-        raise SnojoeError("\n".join(edited))
-    suffix = Path(weights or "").suffix
-    kept = target / "source.json"
-    named = there and suffix not in WEIGHTS_SUFFIXES
-    if named and json.loads(kept.read_text(encoding="utf-8")) == asked:
-        return f"{target}: {weights}"
-
-    with atomic_folder(target) as temporary:
-        write_json(temporary / "source.json", asked)
-        if weights is None:
-            return f"{target}: none, the trunk starts from random weights"
-        if suffix in WEIGHTS_SUFFIXES:
-            source = folder / weights
-            if not source.is_file():
-                raise SnojoeError(f"{source}: no such weights file (model.weights)")
-            shutil.copyfile(source, temporary / f"weights{suffix}")
-        else:
-            _download_torchvision_weights(arch, weights, temporary / "weights.pth")
-        made = {sha256(path): path.name for path in temporary.glob("weights.*")}
-        write_json(temporary / CHECKSUMS, made)
-    return f"{target}: {weights}"
-
-
-def _download_torchvision_weights(arch: str, name: str, path: Path) -> None:
-    import torch
-    from torchvision.models import get_model_weights
-
-    try:
-        url = get_model_weights(arch)[name].url
-    except (KeyError, ValueError):
-        raise SnojoeError(
-            f"model.weights: expected null, a .pth or .safetensors file, or a torchvision name "
-            f"for {arch}; got {name!r}"
-        ) from None
-    prefix = Path(url).stem.rpartition("-")[2]  # torchvision names files by their checksum
-    try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix)
-    except (OSError, RuntimeError) as error:
-        raise SnojoeError(f"model.weights: {url}: {error}") from None

@@ -6,13 +6,16 @@ Training, evaluation and detection all decode here.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 
 # Of the suffixes below. PIL knows more, and starts Ghostscript for some of them.
@@ -21,7 +24,17 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp"),
     *(".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"),
 )
+# With the extra heif alone.
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+# Photographs, too, of which nothing here decodes a pixel: cameras' own formats, and newer ones.
+UNDECODED_SUFFIXES = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"),
+    *(".j2k", ".jp2", ".jxl"),
+)
 
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _BOMB = "more pixels than PIL's limit (a decompression bomb?)"
 
 
@@ -45,8 +58,7 @@ def decode(source: bytes | Path | Image.Image) -> Image.Image:
     try:
         if isinstance(source, Image.Image):
             return _rgb(source)
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=FORMATS) as image:
+        with _opened(source) as image:
             return _rgb(image)
     except ImageError:
         raise
@@ -58,6 +70,36 @@ def decode(source: bytes | Path | Image.Image) -> Image.Image:
     except Exception as error:  # damaged bytes make PIL's decoders raise almost anything
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(reason or type(error).__name__) from None
+
+
+def _opened(source: bytes | Path) -> Image.Image:
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not _is_heif(source):
+            raise
+    if not _reads_heif():
+        raise ImageError("HEIC, which takes the extra heif: pip install 'snojoe[heif]'")
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()  # which turns the pixels as EXIF says
+    return Image.open(file, formats=["HEIF"])
+
+
+def _is_heif(source: bytes | Path) -> bool:
+    """Whether it begins as HEIC does; AVIF's brand is another."""
+    if isinstance(source, bytes):
+        start = source[:12]
+    else:
+        with source.open("rb") as file:
+            start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
+
+
+@cache
+def _reads_heif() -> bool:
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -79,9 +121,23 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(image: Image.Image, size: int) -> np.ndarray:
-    """RGB image to (size, size, 3) uint8, exactly ``torchvision.transforms.Resize((s, s))``."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+def to_square(image: Image.Image, made: Preprocessing) -> np.ndarray:
+    """RGB image to (size, size, 3) uint8 as a network's preprocessing has it.
+
+    Exactly torchvision's Resize and CenterCrop of PIL images.
+
+    Raises
+    ------
+    ImageError
+        If the image is so long that what is resized would exceed PIL's limit.
+    """
+    how, edge = read_resize(made.resize), made.image_size
+    width, height = how.size(image.width, image.height, edge)
+    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise ImageError(f"too long to be resized: {image.width} x {image.height} pixels")
+    resized = image.resize((width, height), _FILTERS[how.interpolation])
+    left, top = round((width - edge) / 2), round((height - edge) / 2)
+    return np.asarray(resized.crop((left, top, left + edge, top + edge)))
 
 
 def dimensions(content: bytes) -> tuple[int, int]:
@@ -93,12 +149,31 @@ def dimensions(content: bytes) -> tuple[int, int]:
         If it is of no known format.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _opened(content) as image:
             return image.size
     except Exception as error:  # as in decode
         raise ImageError(str(error) or type(error).__name__) from None
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image, leaving out hidden files (``._a.jpg``)."""
-    return name.lower().endswith(SUFFIXES) and not name.rsplit("/", 1)[-1].startswith(".")
+    """Whether a file's name is that of an image that can be decoded, and none of a hidden file."""
+    suffixes = SUFFIXES + HEIF_SUFFIXES * _reads_heif()
+    return name.lower().endswith(suffixes) and not name.rsplit("/", 1)[-1].startswith(".")
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether a file is a photograph: by its suffix, decodable or not, or else by its content."""
+    if path.name.startswith("."):
+        return False
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES + HEIF_SUFFIXES + UNDECODED_SUFFIXES:
+        return True
+    if suffix or not path.is_file():
+        return False
+    try:
+        with _opened(path):
+            return True
+    except ImageError:
+        return True  # HEIC, which this environment does not read
+    except Exception:
+        return False

@@ -10,7 +10,9 @@ from typing import NamedTuple
 from snojoe.data.archives import stem
 from snojoe.data.fetch import locate, partial_download
 from snojoe.data.sets import Sets, positives_of, read_sets, without_positive
-from snojoe.model.weights import WEIGHTS_SUFFIXES
+from snojoe.data.weights import check_network
+from snojoe.model.architectures import is_timm
+from snojoe.model.weights import weights_suffix
 from snojoe.params import ArchiveSource, Data, Params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import scratch_folder
@@ -68,6 +70,11 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
         )
     lines.append(f"free here: {human_size(shutil.disk_usage(Path.cwd()).free)}")
     complete = not any(item.obtain for item in items)
+    try:
+        check_network(params, _weights_there(params))
+    except SnojoeError as error:
+        lines += ["", f"error: {error}"]
+        complete = False
 
     def path_of(source: ArchiveSource) -> Path:
         return locate(source, Path(data.folder), raw)
@@ -139,12 +146,20 @@ def _weights(params: Params) -> Item:
     weights = params.model.weights
     if weights is None:
         return Item("weights", "none", "random start", None)
-    if Path(weights).suffix not in WEIGHTS_SUFFIXES:
-        return Item("weights", f"{params.model.arch} {weights}", "from torchvision", None)
+    if weights_suffix(weights) is None:
+        source = "timm" if is_timm(params.model.arch) else "torchvision"
+        return Item("weights", f"{params.model.arch} {weights}", f"from {source}", None)
     path = Path(params.data.folder) / weights
     if path.is_file():
         return Item("weights", str(path), "there", _size(path))
     return Item("weights", str(path), "MISSING", None, "put it there, or correct model.weights")
+
+
+def _weights_there(params: Params) -> Path | None:
+    """The user's file of weights, where it has come."""
+    weights = params.model.weights
+    path = Path(params.data.folder) / (weights or "")
+    return path if weights_suffix(weights) and path.is_file() else None
 
 
 def _missing_classes(source: ArchiveSource, path: Path) -> list[str]:

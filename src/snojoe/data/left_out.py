@@ -31,10 +31,17 @@ def left_out(
             if name not in images:
                 kinds.setdefault("images", []).append(name)
         elif not is_mine(archive, name) and PurePosixPath(name).name != GROUPS:
-            suffix = PurePosixPath(name).suffix.lower()
-            kind = f"{suffix} files" if suffix.isprintable() and suffix else "files without suffix"
-            kinds.setdefault(kind, []).append(name)
+            kinds.setdefault(kind_of(name), []).append(name)
     return kinds
+
+
+def kind_of(name: str) -> str:
+    """``hidden files``, ``.txt files`` or ``files without suffix``."""
+    path = PurePosixPath(name)
+    if path.name.startswith("."):
+        return "hidden files"
+    suffix = path.suffix.lower()
+    return f"{suffix} files" if suffix.isprintable() and suffix else "files without suffix"
 
 
 def describe(kinds: dict[str, list[str]]) -> str:

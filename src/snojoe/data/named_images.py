@@ -6,6 +6,7 @@ the file may have had other folders, the separators of Windows, or an address.
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -133,8 +134,9 @@ def _path(name: str) -> list[str]:
     """
     path = name.replace("\\", "/")
     if "://" in path or "/?" in path:
-        address = urlsplit(path)
-        path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+        with contextlib.suppress(ValueError):  # no address
+            address = urlsplit(path)
+            path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
     return [part for part in path.split("/") if part not in ("", ".", "..")] or [name]
 
 

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from snojoe.data.images import ImageError, decode, resize
+from snojoe.data.images import ImageError, decode, to_square
 from snojoe.data.labelled import Example
 from snojoe.data.prepared import CLASSES, REPORT
 from snojoe.data.sets import positives_of, read_sets, without_positive
 from snojoe.data.shards import Content, ShardRow, write_shards
+from snojoe.model.described import described_preprocessing
+from snojoe.model.preprocessing import Preprocessing, Resize, preprocessing
 from snojoe.params import Data
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_folder, scratch_folder, write_json
@@ -76,11 +78,29 @@ def prepare(
                 say(empty)
 
 
+def preprocessing_of(data: Data) -> Preprocessing:
+    """What ``data.preprocessing`` asks for: the protocol's, a described one, or its own.
+
+    Raises
+    ------
+    SnojoeError
+        If nobody describes what it names.
+    """
+    asked = data.preprocessing
+    if asked is None:
+        return preprocessing(data.image_size)
+    if isinstance(asked, str):
+        return described_preprocessing(asked, data.image_size)
+    resize = Resize(asked.interpolation, asked.aspect_kept, asked.crop)
+    return preprocessing(data.image_size, resize, asked.mean, asked.std)
+
+
 class _Writer:
     """Decodes examples in parallel and writes those that decode."""
 
     def __init__(self, data: Data, folder: Path, say: Callable[[str], None]) -> None:
         self.data = data
+        self.made = preprocessing_of(data)
         self.folder = folder
         self.say = say
 
@@ -96,7 +116,7 @@ class _Writer:
         def encode(example: Example) -> ShardRow | str:
             encoded = example.image[example.image_name]
             try:
-                pixels = resize(decode(encoded), self.data.image_size)
+                pixels = to_square(decode(encoded), self.made)
             except ImageError as error:
                 return f"{example.image.path}: {example.image_name} ({error})"
             kept = encoded if content == "image" else pixels.tobytes()
@@ -120,7 +140,12 @@ class _Writer:
 
         size = self.data.image_size
         count = write_shards(
-            self.folder / split, rows(), split=split, content=content, image_size=size
+            self.folder / split,
+            rows(),
+            split=split,
+            content=content,
+            image_size=size,
+            made=self.made,
         )
         self.say(f"{split}: {count:,} images")
         for line in bad:

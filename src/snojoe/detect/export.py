@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from snojoe.detect.image_detector import ImageDetector, load_detector
 from snojoe.model.classifier import Classifier
-from snojoe.model.pixels import normalise
+from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_file
 
@@ -39,20 +39,32 @@ class DetectorModule(nn.Module):
     flip where two runtimes differ in the last bit.
     """
 
-    def __init__(self, model: Classifier, image_size: int, tau: float) -> None:
+    def __init__(self, model: Classifier, made: Preprocessing, tau: float) -> None:
         super().__init__()
         self.model = model
-        self.image_size = image_size
+        self.edge = made.image_size
+        self.resize = read_resize(made.resize)
         self.tau = tau
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(H, W, 3) uint8 -> (K,) probabilities, energy (eq. 10) and decision (eq. 11)."""
-        size = (self.image_size, self.image_size)
-        pixels = image.permute(2, 0, 1)[None].float()
-        resized = F.interpolate(pixels, size, mode="bilinear", antialias=True)
-        logits = self.model(normalise(resized.permute(0, 2, 3, 1)))[0]
+        pixels = self._square(image.permute(2, 0, 1)[None].float())
+        logits = self.model(self.model.normalise(pixels.permute(0, 2, 3, 1)))[0]
         energy = F.softplus(logits).sum()
         return logits.sigmoid(), energy, energy >= self.tau
+
+    def _square(self, image: Tensor) -> Tensor:
+        """(1, 3, H, W) -> (1, 3, edge, edge), as `snojoe.data.images.to_square`."""
+        height, width = image.shape[2:]
+        # The shorter side's gets `shorter`: no branch, since the exported file takes any size.
+        shorter, _ = self.resize.size(1, 1, self.edge)
+        size: tuple[Any, ...] = (shorter, shorter)
+        if self.resize.aspect_kept:
+            sides = ((shorter * height) // width, (shorter * width) // height)
+            size = tuple(torch.sym_max(shorter, side) for side in sides)
+        resized = F.interpolate(image, size, mode=self.resize.interpolation, antialias=True)
+        top, left = ((side - self.edge + 1) // 2 for side in size)
+        return resized[:, :, top : top + self.edge, left : left + self.edge]
 
 
 def export_onnx(folder: Path, target: Path, accept: float) -> float:
@@ -114,7 +126,7 @@ def export_onnx(folder: Path, target: Path, accept: float) -> float:
 def detector_module(detector: ImageDetector) -> DetectorModule:
     """The first model of a detector, as it is exported."""
     model = detector.models[0].to("cpu")
-    return DetectorModule(model, detector.image_size, detector.decision.tau).eval()
+    return DetectorModule(model, detector.preprocessing, detector.decision.tau).eval()
 
 
 def evaluate(module: DetectorModule, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any, TextIO
@@ -21,26 +21,38 @@ _ROWS_AT_A_TIME = 16
 _SHARES = 3
 
 
-def write_table(results: Results, decision: Decision, out: TextIO) -> None:
-    """Aligned columns; the three labels that contribute most say why."""
+def write_table(
+    results: Results, decision: Decision, out: TextIO, names: Iterable[str] = ()
+) -> None:
+    """Aligned columns; the three labels that contribute most say why.
+
+    The columns are as wide as the first rows and, where they are known, all `names` of images need;
+    what is longer below is cut, so that nothing shifts.
+    """
     widths = [0, 0, 0, 0]
     rows: list[Sequence[str]] = [("image", "decision", "energy", "labels", "energy from")]
+    longest = max((len(_printable(name)) for name in names), default=0)
     while True:
         rows += [_cells(name, result) for name, result in islice(results, _ROWS_AT_A_TIME)]
         if not rows:
             return
+        if not any(widths):
+            for row in rows:
+                aligned = row[:-1]
+                widths[: len(aligned)] = map(max, widths, map(len, aligned))
+            widths[0] = max(widths[0], longest)
         for row in rows:
-            aligned = row[:-1]
-            widths[: len(aligned)] = map(max, widths, map(len, aligned))
-        for row in rows:
-            padded = map(str.ljust, row[:-1], widths)
+            padded = map(_fitted, row[:-1], widths)
             print("  ".join([*padded, row[-1]]), file=out)
         out.flush()
         rows = []
 
 
 def write_csv(results: Results, decision: Decision, out: TextIO) -> None:
-    """One row per image, one column per label for its probability and its share of the energy."""
+    """One row per image, one column per label for its probability and its share of the energy.
+
+    An image that could not be read is not in-distribution, so that the column is of booleans.
+    """
     shared = ["image", "error", "in_distribution", "energy", "energy_std", "tau", "labels"]
     by_label = [f"{what}({name})" for what in ("p", "share") for name in decision.classes]
     writer = csv.writer(out, lineterminator="\n")
@@ -48,8 +60,8 @@ def write_csv(results: Results, decision: Decision, out: TextIO) -> None:
     for name, result in results:
         record = _record(name, result, decision)
         cells = [record.get(column) for column in shared]
+        cells[2] = str(record.get("in_distribution", False)).lower()
         if isinstance(result, Detection):
-            cells[2] = str(result.in_distribution).lower()
             cells[-1] = ";".join(result.labels)
             cells += [*record["probabilities"].values(), *record["contributions"].values()]
         writer.writerow(cells)
@@ -85,9 +97,17 @@ FORMATS: dict[str, Callable[[Results, Decision, TextIO], None]] = {
 }
 
 
+def _printable(name: str) -> str:
+    """A file's name may hold line breaks and commands to the terminal."""
+    return name if name.isprintable() else repr(name)
+
+
+def _fitted(cell: str, width: int) -> str:
+    return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
+
+
 def _cells(name: str, result: Detection | ImageError) -> Sequence[str]:
-    # A file's name may hold line breaks and commands to the terminal.
-    name = name if name.isprintable() else repr(name)
+    name = _printable(name)
     if isinstance(result, ImageError):
         return name, "error", str(result)
     energy = f"{result.energy:.2f}"

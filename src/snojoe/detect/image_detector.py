@@ -13,18 +13,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from snojoe.data.images import ImageError, decode, resize
+from snojoe.data.images import ImageError, decode, to_square
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.classifier import Classifier
 from snojoe.model.decision import ACCEPT, Decision, Detection, load_decision
 from snojoe.model.folder import ModelConfig, load_model, read_val_energies
-from snojoe.model.pixels import default_device, normalise
-from snojoe.model.preprocessing import preprocessing
+from snojoe.model.pixels import default_device
+from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 from snojoe.support.threads import parallel
 
 AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
-"""A file's path, a PIL image, a (H, W, 3) uint8 array or a (3, H, W) uint8 tensor."""
+"""A file's path, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey: (H, W), with or
+without a channel."""
 
 _BATCH_SIZE = 16
 
@@ -36,8 +37,8 @@ class ImageDetector:
     ----------
     models : sequence of Classifier
     decision : Decision
-    image_size : int
-        Edge of what the models see.
+    made : Preprocessing
+        What the models were trained for; each normalises by itself.
 
     Examples
     --------
@@ -46,13 +47,15 @@ class ImageDetector:
     [True, False]
     """
 
-    def __init__(self, models: Sequence[Classifier], decision: Decision, image_size: int) -> None:
+    def __init__(
+        self, models: Sequence[Classifier], decision: Decision, made: Preprocessing
+    ) -> None:
         self.device = default_device()
         for model in models:
             model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.models = models
         self.decision = decision
-        self.image_size = image_size
+        self.preprocessing = made
 
     def __call__(self, images: Iterable[AnyImage]) -> list[Detection]:
         """Detect in images of any kind and size.
@@ -91,15 +94,16 @@ class ImageDetector:
     @torch.inference_mode()
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, image_size, image_size, 3) -> (models, n, K)."""
-        images = normalise(torch.from_numpy(pixels).to(self.device))
-        return np.stack([model(images).float().cpu().numpy() for model in self.models])
+        images = torch.from_numpy(pixels).to(self.device)
+        logits = (model(model.normalise(images)) for model in self.models)
+        return np.stack([each.float().cpu().numpy() for each in logits])
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
         return self.decision(self.logits(pixels))
 
     def _pixels(self, image: AnyImage) -> NDArray[np.uint8] | ImageError:
         try:
-            return resize(_rgb(image), self.image_size)
+            return to_square(_rgb(image), self.preprocessing)
         except ImageError as error:
             return error
         except OSError as error:  # a name that is too long, a folder that is closed to us
@@ -129,22 +133,25 @@ def load_detector(
         raise SnojoeError("expected at least one model directory")
     loaded = {str(each): _load(Path(each)) for each in paths}
     configs = [config for _, config, _ in loaded.values()]
-    sizes = {config.preprocessing.image_size for config in configs}
+    sizes = {(config.preprocessing.image_size, config.preprocessing.resize) for config in configs}
     if len(sizes) > 1:
         raise SnojoeError(f"{', '.join(loaded)}: expected one image size; got {sorted(sizes)}")
     decision = load_decision(
         {name: (config, energies) for name, (_, config, energies) in loaded.items()}, accept
     )
-    return ImageDetector([model for model, _, _ in loaded.values()], decision, sizes.pop())
+    models = [model for model, _, _ in loaded.values()]
+    return ImageDetector(models, decision, configs[0].preprocessing)
 
 
 def _load(folder: Path) -> tuple[Classifier, ModelConfig, FloatArray]:
     model, config = load_model(folder)
     made_for = config.preprocessing
-    if made_for != preprocessing(made_for.image_size):
+    try:
+        read_resize(made_for.resize)
+    except ValueError:
         raise SnojoeError(
             f"{folder}: this version has no such preprocessing: {made_for.model_dump()}"
-        )
+        ) from None
     return model, config, read_val_energies(folder)
 
 
@@ -153,13 +160,20 @@ def _rgb(image: AnyImage) -> Image.Image:
         return _read(Path(image))
     if isinstance(image, Image.Image):
         return decode(image)
-    shape = "(3, H, W) uint8 tensor" if isinstance(image, torch.Tensor) else "(H, W, 3) uint8 array"
-    if isinstance(image, torch.Tensor) and image.ndim == 3:
-        image = image.permute(1, 2, 0).cpu().numpy()
+    if isinstance(image, torch.Tensor):
+        expected = "(3, H, W), (1, H, W) or (H, W) uint8 tensor"
+        image = (image.permute(1, 2, 0) if image.ndim == 3 else image).cpu().numpy()
+    else:
+        expected = "(H, W, 3), (H, W, 1) or (H, W) uint8 array"
     pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ImageError(f"expected a {shape}; got {pixels.dtype} of shape {pixels.shape}")
-    return Image.fromarray(pixels)
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3):
+        raise ImageError(f"expected a {expected}; got {pixels.dtype} of shape {pixels.shape}")
+    if not pixels.size:
+        raise ImageError("empty")
+    return Image.fromarray(pixels if channels == 3 else pixels.reshape(pixels.shape[:2])).convert(
+        "RGB"
+    )
 
 
 def _read(path: Path) -> Image.Image:

@@ -13,7 +13,7 @@ from torch import Tensor
 from snojoe.data.shards import Shards
 from snojoe.inference.perturbation import Noise, outputs_with_noise
 from snojoe.model.classifier import Classifier
-from snojoe.model.pixels import default_device, normalise
+from snojoe.model.pixels import default_device
 from snojoe.support.progress import progress
 
 
@@ -34,7 +34,7 @@ def write_outputs(
     Parameters
     ----------
     models
-        Put on the accelerator, if there is one, and in eval mode.
+        Of one preprocessing. Put on the accelerator, if there is one, and in eval mode.
     noises
         For each model the noise by score; nothing means no noise. ``<score>_<field>.npy``, float32
         too, is what that score reads of the images with its noise.
@@ -51,7 +51,7 @@ def write_outputs(
         desc=shards.folder.name,
         unit="batch",
     ):
-        images = normalise(torch.from_numpy(batch.pixels).to(device))
+        images = models[0].normalise(torch.from_numpy(batch.pixels).to(device))
         for model, arrays, noise in zip(models, files, noises or [{}] * len(models), strict=True):
             outputs, noisy = outputs_with_noise(model, images, noise)
             for name, values in outputs._asdict().items():

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from snojoe.model.classifier import Classifier, Outputs
-from snojoe.model.preprocessing import STD
 
 if TYPE_CHECKING:
     from snojoe.detectors.mahalanobis import Mahalanobis
@@ -76,7 +75,7 @@ def steps_against(
     with torch.enable_grad():
         outputs = model.outputs(images)
         totals = [loss(outputs).sum() for loss in losses]
-    std = images.new_tensor(STD)[:, None, None]
+    std = images.new_tensor(model.std)[:, None, None]
     gradients = [
         torch.autograd.grad(total, images, retain_graph=i < len(totals))[0]
         for i, total in enumerate(totals, 1)

@@ -23,7 +23,6 @@ from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
 from snojoe.inference.tuned import Tuned, Tuning, read_tuning
 from snojoe.measures.metrics import FloatArray, fpr_at_tpr
 from snojoe.model.classifier import Classifier
-from snojoe.model.pixels import normalise
 
 IMAGES = 1000
 TEMPERATURES = (1.0, 10.0, 100.0, 1000.0)
@@ -125,7 +124,7 @@ def _candidates(
     )
     for start in range(0, len(images), batch_size):
         pixels = torch.from_numpy(images[start : start + batch_size]).to(device)
-        batch = normalise(pixels)
+        batch = model.normalise(pixels)
         clean, steps = steps_against(model, batch, [loss for _, loss, _ in readings])
         for (field, _, arrays), step in zip(readings, steps, strict=True):
             for eps, collected in arrays.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,12 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.model import timm_networks
+from snojoe.model.architectures import TRUNKS, is_timm, layer_names
+from snojoe.model.pixels import normalise
+from snojoe.model.preprocessing import MEAN, STD, Statistics
+from snojoe.model.state_dict import load_trunk, read_state
+from snojoe.model.weights import WEIGHTS_SUFFIXES, weights_suffix
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import first_line
 
@@ -45,50 +51,104 @@ class Classifier(nn.Module):
         C.
     num_classes : int
         K.
+
+    Attributes
+    ----------
+    mean, std : (float, float, float)
+        What the images are normalised with, ImageNet's unless set to others.
     """
+
+    mean: Statistics = MEAN
+    std: Statistics = STD
 
     def __init__(self, trunk: nn.Sequential, channels: int, num_classes: int) -> None:
         super().__init__()
         self.trunk = trunk
         self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Sequential(
-            OrderedDict(
-                hidden=nn.Linear(channels, HIDDEN),
-                bn=nn.BatchNorm1d(HIDDEN),
-                relu=nn.ReLU(inplace=True),
-                classifier=nn.Linear(HIDDEN, num_classes),
-            )
-        )
+        self.head = joint_energy_head(channels, num_classes)
 
     def layers(self) -> list[tuple[str, nn.Module]]:
         """The counted layers; ``sn_layers=L`` normalises what lies in the first L."""
         return [*self.trunk.named_children(), ("avgpool", self.avgpool), ("head", self.head)]
 
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 images (n, H, W, 3) -> float32 (n, 3, H, W), what this network takes."""
+        return normalise(pixels, self.mean, self.std)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images (n, 3, H, W) -> pooled features (n, C)."""
+        features: Tensor = self.avgpool(self.trunk(images))
+        return features
+
     def outputs(self, images: Tensor) -> Outputs:
         """Normalised images (n, 3, H, W) -> logits, features and hidden layer."""
-        features = self.avgpool(self.trunk(images))
+        features = self.features(images)
         hidden = self.head[:-1](features)
         return Outputs(self.head[-1](hidden), features, hidden)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (n, 3, H, W) -> logits (n, K)."""
-        logits: Tensor = self.head(self.avgpool(self.trunk(images)))
+        logits: Tensor = self.head(self.features(images))
         return logits
 
 
-def build_classifier(arch: str, num_classes: int, weights: str | Path | None = None) -> Classifier:
+class TimmClassifier(Classifier):
+    """The same head on a network of timm's, pooled by timm's own head.
+
+    Parameters
+    ----------
+    trunk : nn.Module
+        A network of timm's without its classifier.
+    num_classes : int
+        K.
+    """
+
+    def __init__(self, trunk: nn.Module, num_classes: int) -> None:
+        nn.Module.__init__(self)
+        self.trunk: Any = trunk
+        self.head = joint_energy_head(timm_networks.channels(trunk), num_classes)
+
+    def layers(self) -> list[tuple[str, nn.Module]]:
+        """The counted layers; ``sn_layers=L`` normalises what lies in the first L."""
+        return [*timm_networks.layers(self.trunk), ("head", self.head)]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images (n, 3, H, W) -> pooled features (n, C)."""
+        return timm_networks.pooled_features(self.trunk, images)
+
+
+def joint_energy_head(channels: int, num_classes: int) -> nn.Sequential:
+    """Linear -> BatchNorm -> ReLU -> Linear, from (n, C) to (n, K)."""
+    return nn.Sequential(
+        OrderedDict(
+            hidden=nn.Linear(channels, HIDDEN),
+            bn=nn.BatchNorm1d(HIDDEN),
+            relu=nn.ReLU(inplace=True),
+            classifier=nn.Linear(HIDDEN, num_classes),
+        )
+    )
+
+
+def build_classifier(
+    arch: str,
+    num_classes: int,
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+) -> Classifier:
     """Build a classifier; the head is always freshly initialised.
 
     Parameters
     ----------
     arch : str
-        One of ``snojoe.model.architectures.TRUNKS``.
+        One of ``snojoe.model.architectures.TRUNKS``, or ``timm/<name>``.
     num_classes : int
         K.
     weights : str, Path or None
         Of the trunk: None for random ones, a torchvision name such as ``IMAGENET1K_V1``
-        (fetched by torchvision, checksum verified), or the path of a state dict of torchvision's
-        model (``.pth`` without pickled code, or ``.safetensors``).
+        (fetched by torchvision, checksum verified), or the path of a checkpoint of such a network,
+        as training scripts save them (`snojoe.model.state_dict`). Of timm's networks always a file.
+    image_size : int, optional
+        Edge of the images, where a network of timm's is built for one size; its own otherwise.
 
     Raises
     ------
@@ -97,10 +157,13 @@ def build_classifier(arch: str, num_classes: int, weights: str | Path | None = N
     SnojoeError
         If the weights do not exist or do not fit the architecture.
     """
-    if arch not in TRUNKS:
-        raise ValueError(f"arch: expected one of {', '.join(TRUNKS)}; got {arch!r}")
+    if arch not in TRUNKS and not is_timm(arch):
+        raise ValueError(f"arch: expected one of {', '.join(TRUNKS)} or timm/<name>; got {arch!r}")
     if num_classes < 1:
         raise ValueError(f"num_classes: expected at least 1; got {num_classes}")
+    if is_timm(arch):
+        file = None if weights is None else Path(weights)
+        return TimmClassifier(timm_networks.build(arch, image_size, file), num_classes)
     network = resnet10() if arch == "resnet10" else zoo.get_model(arch, weights=None)
     if weights is not None:
         _load_weights(network, arch, weights)
@@ -115,6 +178,36 @@ def build_classifier(arch: str, num_classes: int, weights: str | Path | None = N
     trunk = nn.Sequential(OrderedDict(zip(TRUNKS[arch], blocks.values(), strict=True)))
     linear: Any = last[-1] if isinstance(last, nn.Sequential) else last
     return Classifier(trunk, int(linear.in_features), num_classes)
+
+
+def check_classifier(model: Classifier, arch: str, depths: Iterable[int], image_size: int) -> None:
+    """See that a network of timm's has these depths and takes these images.
+
+    The parameters were checked against all others without building any.
+
+    Raises
+    ------
+    SnojoeError
+        Naming the parameter.
+    """
+    if not is_timm(arch):
+        return
+    names = [name for name, _ in model.layers()]
+    for depth in depths:
+        if depth > len(names):
+            raise SnojoeError(f"sn_layers: expected 0 to {len(names)} for {arch}; got {depth}")
+    model.eval()
+    try:
+        with torch.inference_mode():
+            found = tuple(model.features(torch.zeros(1, 3, image_size, image_size)).shape)
+    except Exception as error:  # whatever a network's own code raises
+        raise SnojoeError(
+            f"data.image_size: {arch} does not take images of {image_size} pixels "
+            f"({first_line(error)})"
+        ) from None
+    expected = (1, timm_networks.channels(model.trunk))
+    if found != expected:
+        raise SnojoeError(f"model.arch: {arch} gives features of shape {found}, not {expected}")
 
 
 def resnet10() -> ResNet:
@@ -144,51 +237,31 @@ def _shortcut(before: int, after: int) -> nn.Sequential:
 
 
 def _load_weights(network: nn.Module, arch: str, weights: str | Path) -> None:
-    path = Path(weights)
-    if path.suffix in (".pth", ".pt", ".safetensors"):
-        state = _read_state(path)
+    if weights_suffix(weights):
+        state = read_state(Path(weights))
     else:
         try:
             entry = zoo.get_model_weights(arch)[str(weights)]
         except (KeyError, ValueError):
             raise SnojoeError(
-                f"weights: expected a .pth or .safetensors file or a torchvision name for {arch}; "
-                f"got {weights!r}"
+                f"weights: expected a file ({', '.join(WEIGHTS_SUFFIXES)}) or a torchvision name "
+                f"for {arch}; got {weights!r}"
             ) from None
         state = entry.get_state_dict(check_hash=True)
+    head = next(name for name in ("fc", "classifier") if hasattr(network, name))
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        problems = [line.strip() for line in str(error).splitlines()[1:]]
-        raise SnojoeError(
-            f"{weights}: does not fit {arch} ({len(problems)} differences, first: {problems[0]})"
-        ) from None
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    import pickle
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SnojoeError(f"{path}: no such weights file") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise SnojoeError(f"{path}: not a readable state dict ({first_line(error)})") from None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise SnojoeError(f"{path}: expected a state dict (name -> tensor)")
-    return state
+        load_trunk(network, head, state)
+    except SnojoeError as error:
+        raise SnojoeError(f"{weights}: does not fit {arch} {error}") from None
 
 
 __all__ = [
     "HIDDEN",
     "Classifier",
     "Outputs",
+    "TimmClassifier",
     "build_classifier",
+    "check_classifier",
     "layer_names",
     "resnet10",
 ]

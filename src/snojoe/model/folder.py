@@ -163,8 +163,10 @@ def load_model(folder: Path) -> tuple[Classifier, ModelConfig]:
     try:
         state = load_file(folder / _WEIGHTS)
         state.pop(_VAL_ENERGIES, None)
-        model = build_classifier(config.arch, len(config.classes))
+        size = config.preprocessing.image_size
+        model = build_classifier(config.arch, len(config.classes), image_size=size)
         model.load_state_dict(state)
+        model.mean, model.std = config.preprocessing.mean, config.preprocessing.std
     except FileNotFoundError:
         raise _missing(folder, _WEIGHTS) from None
     except (SafetensorError, ValueError, RuntimeError) as error:

@@ -26,8 +26,9 @@ def classifier_metrics(
     -------
     DataFrame
         Columns ``seed``, ``map`` (mean average precision on val), ``map_interpolated`` (the
-        protocol's own: linear interpolation), ``accepted`` (share of the ID test set at or above
-        the val threshold), all in percent, and ``classes`` (number with a positive in val).
+        protocol's own: linear interpolation), ``accepted`` (share at or above the val threshold of
+        the ID test images that have a label, for which tau is fitted; of all, where test has no
+        labels), all in percent, and ``classes`` (number with a positive in val).
 
     Raises
     ------
@@ -42,13 +43,15 @@ def classifier_metrics(
         precision = average_precision(val.labels, val.logits)
         interpolated = interpolated_average_precision(val.labels, val.logits)
         defined = precision == precision
+        test = experiment.outputs(sn_layers, seed, "test").labels
+        promised = energy if test is None or not test.any() else energy[test.any(axis=1)]
         rows.append(
             {
                 "seed": seed,
                 "map": 100 * precision[defined].mean(),
                 "map_interpolated": 100 * interpolated[defined].mean(),
                 "classes": int(defined.sum()),
-                "accepted": 100 * float((energy >= experiment.threshold(sn_layers, seed)).mean()),
+                "accepted": 100 * float((promised >= experiment.threshold(sn_layers, seed)).mean()),
             }
         )
     return pd.DataFrame(rows)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from snojoe.spectral_norm.bounds import Bound, HardBound, SoftBound
-from snojoe.spectral_norm.conv_linear import SPECTRAL, SpectralWeight
+from snojoe.spectral_norm.conv_linear import SpectralWeight, spectral_class
 from snojoe.spectral_norm.counted_layers import Weighted, first_layers
 from snojoe.spectral_norm.norms import norm_of
 from snojoe.spectral_norm.operator_norm import Shape
@@ -94,7 +94,8 @@ def apply_spectral_norm(
     ValueError
         If `sn_layers` is out of range, `bound` or `norm` is unknown, `coefficient` is not
         positive, `example_input` is missing for the operator norm, a weight is not finite, or its
-        module is of a subclass of Conv2d or Linear (a normalised or parametrised one is).
+        module is of a subclass of Conv2d or Linear (a normalised or parametrised one is) other
+        than timm's Conv2dSame and Linear.
     """
     modules = [module for layer in first_layers(model, sn_layers) for module in layer.modules()]
     shapes = convolution_shapes(model, example_input) if norm == "operator" else {}
@@ -119,8 +120,9 @@ def normalize_modules(
     """
     divide = _bound(bound, coefficient)
     chosen = [module for module in dict.fromkeys(modules) if isinstance(module, Weighted)]
-    for module in chosen:
-        if type(module) not in SPECTRAL:  # a subclass may compute in another way
+    classes = [spectral_class(type(module)) for module in chosen]
+    for module, spectral in zip(chosen, classes, strict=True):
+        if spectral is None:
             raise ValueError(f"expected a plain Conv2d or Linear, got {module}")
         if not module.weight.isfinite().all():
             raise ValueError(f"the weight of {module} is not finite: it has no spectral norm")
@@ -132,8 +134,9 @@ def normalize_modules(
         for kind, module in zip(norms, chosen, strict=True)
     ]
     converge(members)
-    for module, (triplets, _) in zip(chosen, members, strict=True):
-        SPECTRAL[type(module)].put_on(module, triplets)
+    for module, spectral, (triplets, _) in zip(chosen, classes, members, strict=True):
+        if spectral is not None:
+            spectral.put_on(module, triplets)
 
 
 def _bound(bound: str, coefficient: float) -> Bound | None:

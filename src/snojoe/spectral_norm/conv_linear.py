@@ -68,7 +68,19 @@ class SpectralLinear(SpectralWeight, nn.Linear):  # type: ignore[misc, override]
         return self._scaled(F.linear, input, output_size=outputs)
 
 
-SPECTRAL: dict[type[nn.Module], type[SpectralWeight]] = {
+_SPECTRAL: dict[type[nn.Module], type[SpectralWeight]] = {
     layer.plain: layer for layer in (SpectralConv2d, SpectralLinear)
 }
-"""The class that takes the place of a plain one."""
+
+
+def spectral_class(plain: type[nn.Module]) -> type[SpectralWeight] | None:
+    """The class that takes the place of a plain one; None where there is none.
+
+    A subclass may compute in another way (weight standardisation would undo the division), so only
+    those are taken whose code is known.
+    """
+    if plain.__module__.startswith("timm."):
+        from snojoe.spectral_norm.timm_layers import TIMM_SPECTRAL
+
+        return TIMM_SPECTRAL.get(plain)
+    return _SPECTRAL.get(plain)

@@ -41,7 +41,8 @@ class OperatorNorm:
         ValueError
             If the convolution pads with anything but a given number of zeros.
         """
-        if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        pads_itself = "same" in type(conv).__name__.lower()  # timm's, by the size of the image
+        if conv.padding_mode != "zeros" or isinstance(conv.padding, str) or pads_itself:
             raise ValueError(f"norm='operator' expects zero padding given in pixels, got {conv}")
         geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
         return cls(input_shape, output_shape, *geometry)

@@ -27,6 +27,16 @@ def freeze_batch_norm(model: nn.Module) -> None:
         module.eval()
 
 
+def share_batch_norm(model: nn.Module) -> None:
+    """Have the processes of a training on several GPUs share the statistics of a batch."""
+    if any(type(module).__module__.startswith("timm.") for module in _batch_norms(model)):
+        from timm.layers.norm_act import convert_sync_batchnorm  # theirs have an activation in them
+
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    else:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+
+
 @torch.no_grad()
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Measure the stored statistics of every BatchNorm anew, as the mean over `batches`.

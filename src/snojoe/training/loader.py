@@ -14,6 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 
 from snojoe.data.images import decode
 from snojoe.data.shards import Shards
+from snojoe.model.preprocessing import Interpolation
 from snojoe.support.errors import SnojoeError
 
 # As many decoded training images are kept as fit into this many bytes.
@@ -37,12 +38,21 @@ class TrainTransform:
         is drawn again, and after ten draws the whole image is taken (14% of the crops at 4:3).
     flip : float
         Probability of a horizontal flip.
+    interpolation : "bilinear" or "bicubic"
+        Of the resize; the protocol's is bilinear.
     """
 
-    def __init__(self, size: int, scale: tuple[float, float], flip: float) -> None:
+    def __init__(
+        self,
+        size: int,
+        scale: tuple[float, float],
+        flip: float,
+        interpolation: Interpolation = "bilinear",
+    ) -> None:
         self.size = size
         self.scale = scale
         self.flip = flip
+        self.interpolation = interpolation
 
     def __call__(self, pixels: np.ndarray, seed: int) -> Tensor:
         """RGB image (H, W, 3) -> (size, size, 3), both uint8; the same seed gives the same crop."""
@@ -55,12 +65,13 @@ class TrainTransform:
             left = image.shape[2] - left - width
         crop = image[None, :, top : top + height, left : left + width]
         edges = (self.size, self.size)
-        crop = F.interpolate(crop, edges, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        crop = F.interpolate(crop, edges, mode=self.interpolation, antialias=True)[0]
+        crop = crop.permute(1, 2, 0)
         return crop.flip(1) if flipped else crop
 
 
 class TrainSet(Dataset[tuple[Tensor, Tensor]]):
-    """The train split, held in memory.
+    """The train split: its encoded images stay on disk, what fits is kept decoded.
 
     The augmentation of an image depends on (seed, epoch, index) alone: neither the number of
     workers or processes nor a resumption changes it.
@@ -69,17 +80,17 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, folder: Path, transform: TrainTransform, seed: int) -> None:
         shards = Shards(folder)
         labels = shards.labels()
-        if shards.content != "image" or labels is None:
-            raise SnojoeError(f"{folder}: expected labelled original images")
+        if labels is None:
+            raise SnojoeError(f"{folder}: expected labelled images")
         self.labels = torch.from_numpy(labels).float()
         self.transform = transform
         self.seed = seed
         self.epoch = 0
-        self.encoded: Any = shards.table(["image"])["image"]  # in chunks: Arrow has no 2 GiB in one
+        self.encoded = shards.encoded()
         self.images: list[np.ndarray] = []
         left = _DECODED_BYTES
-        for content in self.encoded:
-            image = _pixels(content)
+        for index in range(len(self)):
+            image = _pixels(self.encoded[index])
             left -= image.nbytes
             if left < 0:
                 break
@@ -97,9 +108,9 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(image, int(seed)), self.labels[index]
 
 
-def _pixels(content: Any) -> np.ndarray:
-    """(H, W, 3) uint8 of an encoded image in Arrow's memory; a copy, since PIL's is read-only."""
-    return np.array(decode(content.as_py()))
+def _pixels(content: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 of an encoded image; a copy, since PIL's is read-only."""
+    return np.array(decode(content))
 
 
 class EpochSampler(Sampler[int]):

@@ -14,13 +14,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.data.shards import Shards
 from snojoe.model.classifier import Classifier
-from snojoe.model.pixels import normalise
 from snojoe.params import SpectralNormParams, Train
 from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm
 from snojoe.spectral_norm.batch_norm import apply_spectral_batch_norm
 from snojoe.support.errors import SnojoeError
 from snojoe.support.progress import progress
-from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm
+from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm, share_batch_norm
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, train_loader
 from snojoe.training.optimizer import build_optimizer, build_schedule
@@ -92,17 +91,20 @@ def _normalise(
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
     if several_gpus and params.batch_norm_bound is None:
         # The statistics of the whole batch. PyTorch has nothing like it for CPUs.
-        torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    normaliser = apply_spectral_norm(
-        model,
-        sn_layers,
-        bound=params.bound,
-        coefficient=params.coefficient,
-        norm=params.norm,
-        example_input=torch.zeros(1, 3, image_size, image_size),
-    )
-    if params.batch_norm_bound is not None:
-        apply_spectral_batch_norm(model, sn_layers, params.batch_norm_bound)
+        share_batch_norm(model)
+    try:
+        normaliser = apply_spectral_norm(
+            model,
+            sn_layers,
+            bound=params.bound,
+            coefficient=params.coefficient,
+            norm=params.norm,
+            example_input=torch.zeros(1, 3, image_size, image_size),
+        )
+        if params.batch_norm_bound is not None:
+            apply_spectral_batch_norm(model, sn_layers, params.batch_norm_bound)
+    except ValueError as error:  # a network of timm's may have layers of its own
+        raise SnojoeError(f"spectral_norm: {error}") from None
     return normaliser
 
 
@@ -200,7 +202,7 @@ class _Training:
         """
         self.train.epoch = epoch
         device = self.accelerator.device
-        batches = (normalise(pixels.to(device)) for pixels, _ in self.whole)
+        batches = (self.model.normalise(pixels.to(device)) for pixels, _ in self.whole)
         recalibrate_batch_norm(self.model, batches)
 
     def _wrap(self) -> None:
@@ -248,7 +250,7 @@ class _Training:
         parts = (each.tensor_split(self.params.gradient_accumulation) for each in (pixels, labels))
         for images, targets in zip(*parts, strict=True):
             with self.accelerator.autocast():
-                logits = self.network(normalise(images))
+                logits = self.network(self.model.normalise(images))
             loss = bce(logits.float(), targets) * (len(images) / len(pixels))
             self.accelerator.backward(loss)
             total += loss.detach()

@@ -11,10 +11,10 @@ import torch
 from snojoe.data.prepared import read_classes
 from snojoe.data.shards import Shards
 from snojoe.experiment import Folders
-from snojoe.model.classifier import Classifier, build_classifier
+from snojoe.model.classifier import Classifier, build_classifier, check_classifier
 from snojoe.model.decision import fit_decision
 from snojoe.model.folder import ModelConfig, save_model
-from snojoe.model.preprocessing import preprocessing
+from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.model.weights import weights_file
 from snojoe.params import Params
 from snojoe.spectral_norm import fold_spectral_norm
@@ -55,9 +55,12 @@ def train_model(
     _make_deterministic(params.train.threads, seed)
     classes = read_classes(folders.prepared)
     known = _known(params, classes, sn_layers, seed)
-    model = build_classifier(params.model.arch, len(classes), weights_file(folders.weights))
-    train = _train_set(folders.prepared / "train", params, seed)
+    arch, size = params.model.arch, params.data.image_size
+    model = build_classifier(arch, len(classes), weights_file(folders.weights), size)
+    check_classifier(model, arch, [sn_layers], size)
     val = Shards(folders.prepared / "val")
+    model.mean, model.std = val.preprocessing.mean, val.preprocessing.std
+    train = _train_set(folders.prepared / "train", params, seed, val.preprocessing)
     sources = [folders.weights, folders.prepared / "train", folders.prepared / "val"]
     checkpoint = checkpoints / f"{fingerprint(known, *sources)}.pt"
     with explained("train.batch_size", params.train.batch_size):
@@ -94,10 +97,12 @@ def _known(params: Params, classes: list[str], sn_layers: int, seed: int) -> dic
     }
 
 
-def _train_set(folder: Path, params: Params, seed: int) -> TrainSet:
+def _train_set(folder: Path, params: Params, seed: int, made: Preprocessing) -> TrainSet:
     augment = params.train.augment
     low, high = augment.scale
-    return TrainSet(folder, TrainTransform(params.data.image_size, (low, high), augment.flip), seed)
+    how = read_resize(made.resize).interpolation
+    transform = TrainTransform(made.image_size, (low, high), augment.flip, how)
+    return TrainSet(folder, transform, seed)
 
 
 def _write_model(
@@ -109,7 +114,7 @@ def _write_model(
     ids = val.table(["id"])["id"].to_pylist()
     fitted, energies = fit_decision(known["classes"], ids, labels, logits)
     config = ModelConfig(
-        preprocessing=preprocessing(val.image_size),
+        preprocessing=val.preprocessing,
         normalized_weights=record.normalized_weights,
         **known,
         **fitted,

@@ -9,7 +9,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from snojoe.data.shards import Shards
 from snojoe.measures.metrics import mean_average_precision
 from snojoe.model.classifier import Classifier
-from snojoe.model.pixels import normalise
 from snojoe.support.errors import SnojoeError
 
 
@@ -23,7 +22,7 @@ def predict_logits(
     logits, labels = [], []
     for batch in shards.batches(batch_size):
         pixels = torch.from_numpy(batch.pixels).to(device)
-        logits.append(model(normalise(pixels)).float().cpu().numpy())
+        logits.append(model(model.normalise(pixels)).float().cpu().numpy())
         labels.append(batch.labels)
     known = [each for each in labels if each is not None]
     return np.concatenate(logits), np.concatenate(known) if known else None

@@ -1,0 +1,110 @@
+"""The initial weights of a trunk: copied or downloaded, and seen to fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from snojoe.data.fetch import CHECKSUMS, edited_files, files_in, read_checksums
+from snojoe.model.architectures import is_timm
+from snojoe.model.weights import WEIGHTS_SUFFIXES, weights_suffix
+from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import atomic_folder, sha256, write_json
+
+
+def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) -> str:
+    """Put the initial weights of the trunk into ``target``, or nothing where there are none.
+
+    Parameters
+    ----------
+    arch : str
+        Name of the trunk.
+    weights : str or None
+        A file in ``folder`` (`snojoe.model.weights.WEIGHTS_SUFFIXES`), or a name of torchvision's
+        or, for a network of timm's, a tag such as ``in1k``.
+    folder : Path
+        The user's archives.
+    target : Path
+        Folder to create or replace; always holds ``source.json``, which says what was asked for.
+        A file that was downloaded is kept.
+
+    Returns
+    -------
+    str
+        A line for the user.
+
+    Raises
+    ------
+    SnojoeError
+        If there is no such file or name, its checksum is wrong, or ``target`` was edited.
+    """
+    asked = {"arch": arch, "weights": weights}
+    there = {path: sha256(path) for path in files_in(target) if path.name != "source.json"}
+    if edited := edited_files(there, read_checksums(target)):
+        raise SnojoeError("\n".join(edited))
+    suffix = weights_suffix(weights)
+    kept = target / "source.json"
+    named = there and suffix is None
+    if named and json.loads(kept.read_text(encoding="utf-8")) == asked:
+        return f"{target}: {weights}"
+
+    with atomic_folder(target) as temporary:
+        write_json(temporary / "source.json", asked)
+        if weights is None:
+            return f"{target}: none, the trunk starts from random weights"
+        if suffix is not None:
+            source = folder / weights
+            if not source.is_file():
+                raise SnojoeError(f"{source}: no such weights file (model.weights)")
+            shutil.copyfile(source, temporary / f"weights{suffix}")
+        elif is_timm(arch):
+            from snojoe.model.timm_networks import download_pretrained
+
+            download_pretrained(arch, weights, temporary / "weights.safetensors")
+        else:
+            _download_torchvision_weights(arch, weights, temporary / "weights.pth")
+        made = {sha256(path): path.name for path in temporary.glob("weights.*")}
+        write_json(temporary / CHECKSUMS, made)
+    return f"{target}: {weights}"
+
+
+def check_network(params: Params, weights: Path | None) -> None:
+    """See that the network takes the weights, the depths and the size of the images.
+
+    Parameters
+    ----------
+    params : Params
+    weights : Path or None
+        Its initial weights.
+
+    Raises
+    ------
+    SnojoeError
+        Naming the file or parameter, with the first differences.
+    """
+    arch, size = params.model.arch, params.data.image_size
+    if weights is None and not is_timm(arch):
+        return  # the parameters are checked already
+    from snojoe.model.classifier import build_classifier, check_classifier
+
+    check_classifier(build_classifier(arch, 1, weights, size), arch, params.depths, size)
+
+
+def _download_torchvision_weights(arch: str, name: str, path: Path) -> None:
+    import torch
+    from torchvision.models import get_model_weights
+
+    try:
+        url = get_model_weights(arch)[name].url
+    except (KeyError, ValueError):
+        raise SnojoeError(
+            f"model.weights: expected null, a file ({', '.join(WEIGHTS_SUFFIXES)}), or a "
+            f"torchvision name for {arch}; got {name!r}"
+        ) from None
+    prefix = Path(url).stem.rpartition("-")[2]  # torchvision names files by their checksum
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix)
+    except (OSError, RuntimeError) as error:
+        raise SnojoeError(f"model.weights: {url}: {error}") from None
