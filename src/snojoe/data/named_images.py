@@ -69,21 +69,20 @@ class NamedImages:
         SnojoeError
             If several folders are as near and hold as many of the images.
         """
-        paths = [_path(name) for name in names]
-        for kept in range(max(map(len, paths), default=0), 0, -1):
-            ends = ["/".join(parts[-kept:]) for parts in paths]
-            counts = self._folders(ends)
-            if not counts:
-                continue
-            archive, folder = self._nearest(counts, of, title)
-            find = NameFinder(archive)
-            found = [find(folder or ".", end) for end in ends]
-            images = [name if name and is_image(name) else None for name in found]
-            for i, parts in enumerate(paths):
-                if len(parts) > kept and images[i]:
-                    what = "images found by the end of their paths alone"
-                    noticed(what, f"{images[i]} for {names[i]}")
-            return Place(archive, folder, images)
+        for paths in ([_path(name) for name in names], [_path(unquote(name)) for name in names]):
+            for kept in range(max(map(len, paths), default=0), 0, -1):
+                ends = ["/".join(parts[-kept:]) for parts in paths]
+                if not (counts := self._folders(ends)):
+                    continue
+                archive, folder = self._nearest(counts, of, title)
+                find = NameFinder(archive)
+                found = [find(folder or ".", end) for end in ends]
+                images = [name if name and is_image(name) else None for name in found]
+                for i, parts in enumerate(paths):
+                    if len(parts) > kept and images[i]:
+                        what = "images found by the end of their paths alone"
+                        noticed(what, f"{images[i]} for {names[i]}")
+                return Place(archive, folder, images)
         return None
 
     def elsewhere(self, name: str) -> str:
