@@ -367,8 +367,8 @@ def test_images_of_a_labelling_tool_are_described(tmp_path):
 
 def test_an_ood_folder_without_images_says_what_is_there(tmp_path):
     pets_folder = write_folder(tmp_path / "pets", pets())
-    with pytest.raises(SnojoeError, match=r"empty: holds no image.*1 \.heic files"):
-        look([pets_folder], [write_folder(tmp_path / "empty", {"z.heic": b"x"})], tmp_path)
+    with pytest.raises(SnojoeError, match=r"empty: holds no image.*1 \.psd files"):
+        look([pets_folder], [write_folder(tmp_path / "empty", {"z.psd": b"x"})], tmp_path)
 
 
 def test_where_there_are_no_lists_the_images_are_split_by_shares():

@@ -1,16 +1,26 @@
 """COCO JSON as MS-COCO and as tools write it, hand-made: what is read of it, and what is said."""
 
+import contextlib
+import gzip
 import json
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import COCO_CATEGORIES as CATEGORIES
 from conftest import coco_json as coco
 from conftest import jpeg, voc_files, write_folder, write_tar
-from test_formats import read, told, zip_labels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_labelling_tools import read, told, zip_labels
+from test_prepare import data
 
 from snojoe.data.archives import Archive
 from snojoe.data.labelled import LabelledImages
+from snojoe.data.prepare import prepare
+from snojoe.data.prepared import read_classes
+from snojoe.data.shards import Shards
 from snojoe.support.errors import SnojoeError
 
 
@@ -152,7 +162,7 @@ def test_what_a_tool_writes_is_read(tmp_path, tool, lists, labels):
         "images\\", "images\\1/", "images/1/", "../../label-studio/media/upload/4/",
         "..\\..\\label-studio\\label-studio\\media\\upload\\4\\", "/home/me/pets/images/",
         "C:\\Users\\me\\", "https://host/data/upload/1/", "/data/local-files/?d=pets/images/",
-        "s3://bucket/a/", "",
+        "s3://bucket/a/", "http://[a/", "images\\64cb5ad3__data%5C", "",
     ],
 )  # fmt: skip
 def test_label_studios_paths_lead_to_the_images(tmp_path, prefix):
@@ -172,7 +182,7 @@ def test_a_category_that_only_holds_others_is_no_class(tmp_path):
 
 def test_a_category_that_holds_others_and_is_annotated_is_a_class(tmp_path):
     categories = [{"id": 1, "name": "animal"}, {"id": 2, "name": "cat", "supercategory": "animal"}]
-    files = {"a.json": coco({1: "a.jpg"}, [(1, 1)], categories), "a.jpg": jpeg()}
+    files = {"pets.json": coco({1: "a.jpg"}, [(1, 1)], categories), "a.jpg": jpeg()}
     everything = {split: ["pets/all"] for split in ("train", "val", "test")}
     assert reading(tmp_path, files).read(everything).classes == ["animal", "cat"]
 
@@ -223,6 +233,10 @@ def test_images_of_a_file_without_annotations_are_unknown(tmp_path):
         (lambda t: t["annotations"].append({"image_id": 6, "category_id": 1}),
          "an annotation of image 6, which is not there"),
         (lambda t: t["annotations"].append({"image_id": 1}), "without image_id and category_id"),
+        (lambda t: t["annotations"].append(3), "an annotation without image_id and category_id"),
+        (lambda t: t.update(annotations={"a": 1}), "expected a list of annotations"),
+        (lambda t: t["categories"].append("cow"), "expected id and name of each category"),
+        (lambda t: t["images"].append({"id": [2], "file_name": "b.jpg"}), "expected id and file_"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, change, message):
@@ -250,18 +264,47 @@ def test_a_truncated_file_is_named(tmp_path):
     ],
 )  # fmt: skip
 def test_other_json_is_not_mistaken(tmp_path, content):
-    files = {"a.json": content, "a.jpg": jpeg()}
+    files = {"pets.json": content, "a.jpg": jpeg()}
     with pytest.raises(SnojoeError, match=r"found 1 images, 0 XML files, 0 tables; 1 JSON files, "
                        "none of which has images and categories"):  # fmt: skip
         reading(tmp_path, files)
     assert read(reading(tmp_path, files | {"labels.csv": b"file,labels\na.jpg,cat\n"}))
 
 
-def test_a_wrong_file_does_not_stop_a_voc_set(tmp_path):
+def test_a_file_beside_each_image_is_of_another_tool(tmp_path):
+    """labelme's hold the images themselves, and are not read."""
+    files = {"a.json": coco({1: "a.jpg"}, [(1, 1)]), "a.jpg": jpeg()}
+    with pytest.raises(SnojoeError, match="found 1 images, 0 XML files, 0 tables; 1 JSON files"):
+        reading(tmp_path, files)
+
+
+@pytest.mark.parametrize("content", [coco({1: "a.jpg"}, [(1, 1)]), b'{"images": "categories"'])
+def test_a_voc_set_has_its_own_lists(tmp_path, content):
     files = voc_files({"a": [("dog", False)]}, {"train": ["a"]})
-    images = reading(tmp_path, files | {"a.json": b'{"images": [], "categories": []}'})
+    images = reading(tmp_path, files | {"VOCdevkit/VOC2012/train.json": content})
     assert read(images) == {"VOC2012/a": "dog"}
+    splits = {split: ["VOC2012/train"] for split in ("train", "val", "test")}
+    (left,) = images.read(splits).left_out.values()
+    assert left == {".json files": ["VOCdevkit/VOC2012/train.json"]}
+
+
+def test_a_wrong_file_does_not_stop_a_table(tmp_path):
+    files = {"labels.csv": b"file,labels\na.jpg,dog\n", "a.jpg": jpeg()}
+    images = reading(tmp_path, files | {"pets.json": b'{"images": [], "categories": []}'})
+    assert read(images) == {"pets/a.jpg": "dog"}
     assert "not used, since it is wrong: " in told(images)
+
+
+def test_two_files_for_one_list_are_named(tmp_path):
+    archives = []
+    for part in "ab":
+        files = {"pets/annotations/instances_all.json": coco({1: "1.jpg"}, [(1, 1)]),
+                 **images_of("pets/images/1.jpg")}  # fmt: skip
+        archives.append(Archive(write_folder(tmp_path / part, files), tmp_path))
+    with pytest.raises(
+        SnojoeError, match=r"/b: .*_all\.json would be the list pets/all, which .*/a: "
+    ):
+        LabelledImages(archives)
 
 
 def test_several_files_of_a_folder_keep_their_names(tmp_path):
@@ -290,6 +333,65 @@ def test_more_files_bring_more_categories_behind_those_of_the_first(tmp_path):
     }
     splits = {"train": ["pets/train"], "val": ["pets/valid"], "test": ["pets/valid"]}
     assert reading(tmp_path, files).read(splits).classes == ["zebra", "cat", "dog", "ape"]
+
+
+def test_what_is_stored(tmp_path):
+    """Columns in the file's order, negatives in train, test without labels, IDX as OOD."""
+    files = ms_coco()
+    sets = data(
+        tmp_path,
+        id=[{"path": "pets.tar"}],
+        ood={"digits": {"path": "t10k-images-idx3-ubyte.gz"}},
+        splits=SPLITS,
+        expected={"images": {"train": 3, "val": 1, "test": 2, "digits": 2},
+                  "positives": {"zebra": 1, "cat": 1, "dog": 1}},
+    )  # fmt: skip
+    write_tar(tmp_path / "pets.tar", files)
+    digits = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(16) + bytes([255] * 16)
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(digits))
+    prepare(sets, lambda source: tmp_path / source.path, tmp_path / "prepared")
+    assert read_classes(tmp_path / "prepared") == ["zebra", "cat", "dog"]
+    train = Shards(tmp_path / "prepared/train")
+    np.testing.assert_array_equal(train.labels(), [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
+    stored = train.table(["image"])["image"].to_pylist()
+    assert stored == [files[f"train2014/COCO_train_{i}.jpg"] for i in (5, 3, 4)]
+    assert Shards(tmp_path / "prepared/test").labels() is None
+    (batch,) = Shards(tmp_path / "prepared/ood/digits").batches(8)
+    assert batch.pixels.shape == (2, 24, 24, 3)
+    assert [set(image.ravel()) for image in batch.pixels] == [{0}, {255}]
+
+
+def places(tree, path=()):
+    """Where something stands in a tree of JSON, itself included."""
+    yield path
+    children = tree.items() if isinstance(tree, dict) else ()
+    for key, value in enumerate(tree) if isinstance(tree, list) else children:
+        yield from places(value, (*path, key))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(source=st.data(), value=JSON)
+def test_whatever_stands_in_a_file_is_read_or_named(source, value):
+    tree = json.loads(coco({1: "a.jpg", 2: "b.jpg"}, [(1, 1), (2, 90)]))
+    *path, last = source.draw(st.sampled_from([p for p in places(tree) if p]))
+    inside = tree
+    for key in path:
+        inside = inside[key]
+    inside[last] = value
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"pets.json": json.dumps(tree).encode(), "a.jpg": b"", "b.jpg": b""}
+        archive = Archive(write_folder(Path(folder) / "pets", files), Path(folder))
+        with contextlib.suppress(SnojoeError):
+            read(LabelledImages([archive]))
 
 
 REAL = Path(__file__).parents[3] / "shared" / "realdata" / "archives" / "coco-mini.tar"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import jpeg, write_folder
-from test_formats import read, told
+from test_labelling_tools import read, told
 
 from snojoe.data.archives import Archive
 from snojoe.data.class_names import NUS_WIDE as CONCEPTS
@@ -153,3 +153,21 @@ def test_what_is_wrong_in_the_official_release_is_named(tmp_path, name, change, 
     with pytest.raises(SnojoeError) as raised:
         read(reading(tmp_path, files | ({path: change(content)} if change else {})))
     assert message in str(raised.value)
+
+
+def test_lists_of_other_sets_are_none_of_it(tmp_path):
+    """Names as those of the official release, without its folders."""
+    other = {
+        f"{fold}/{name}": fold.encode()
+        for fold in "ab"
+        for name in ("trainImageList.txt", "labels_cat_train.txt")
+    }
+    table = {"labels.csv": b"file,labels\n1.jpg,cat\n", "1.jpg": PICTURE}
+    assert read(reading(tmp_path, other | table)) == {"nus-wide/1.jpg": "cat"}
+
+
+def test_two_lists_that_differ_are_named(tmp_path):
+    files = official()
+    files["b/ImageList/TrainImagelist.txt"] = files["ImageList/TestImagelist.txt"]
+    with pytest.raises(SnojoeError, match=r"ImageList/TrainImagelist\.txt and .* differ"):
+        reading(tmp_path, files)

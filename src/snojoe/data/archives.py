@@ -383,7 +383,7 @@ def _idx(path: Path, scratch: Path, leave: _Leave) -> Iterator[tuple[str, Extent
         raise SnojoeError(
             f"{path}: expected images, in 3 dimensions; this IDX file has {dimensions}"
         )
-    if there != count * size:
+    if not size or there != count * size:
         raise SnojoeError(
             f"{path}: expected {count} images of {rows} x {columns} bytes; got {there:,} bytes"
         )

@@ -44,13 +44,17 @@ class _File:
 
     def __init__(self, archive: Archive, name: str, tree: dict[str, Any]) -> None:
         self.archive, self.name = archive, name
-        problems: dict[str, None] = {}
+        problems: list[str] = []
         self.categories = dict(_categories(tree["categories"], problems))
         self.names = dict(_images(tree["images"], problems))
         self.labels: dict[str, set[str]] = {}
-        for annotation in tree.get("annotations") or ():
+        annotations = tree.get("annotations") or []
+        if not isinstance(annotations, list):
+            problems.append("expected a list of annotations")
+            annotations = []
+        for annotation in annotations:
             self._annotate(annotation, problems)
-        check(archive, name, list(problems))
+        check(archive, name, list(dict.fromkeys(problems)))
         self.parents = {
             str(each["supercategory"])
             for each in tree["categories"]
@@ -59,19 +63,19 @@ class _File:
         self.used = set[str]().union(*self.labels.values())
         self.place: Place | None = None
 
-    def _annotate(self, annotation: object, problems: dict[str, None]) -> None:
+    def _annotate(self, annotation: object, problems: list[str]) -> None:
         if not isinstance(annotation, _Annotation):
-            problems["an annotation without image_id and category_id"] = None
+            problems.append("an annotation without image_id and category_id")
             return
         image, category = _id(annotation.image), _id(annotation.category)
         if image not in self.names:
-            problems[f"an annotation of image {annotation.image!r}, which is not there"] = None
+            problems.append(f"an annotation of image {annotation.image!r}, which is not there")
         elif category not in self.categories:
             known = quoted(self.categories)
-            problems[
+            problems.append(
                 f"an annotation of image {image} with the category {annotation.category!r}; "
                 f"expected one of {known}"
-            ] = None
+            )
         else:
             self.labels.setdefault(image, set()).add(self.categories[category])
 
@@ -83,8 +87,7 @@ class CocoFiles:
     ----------
     archives : sequence of Archive
     claimed : callable
-        Whether the images of an archive are those of another format, so that its folders are no
-        lists.
+        Whether an archive has other labels, so that its folders are no lists.
 
     Attributes
     ----------
@@ -106,17 +109,17 @@ class CocoFiles:
     ) -> None:
         self.noticed = Noticed()
         self._wrong: dict[int, list[str]] = {}
-        self._images = NamedImages(archives)
         self._files: dict[str, _File] = {}
         for archive in archives:
             self._read_files(archive)
-        self._used: dict[int, set[str]] = {id(archive): set() for archive in archives}
-        for item, file in self._files.items():
-            at = (file.archive, file.name)
-            title = item.partition("/")[2]
-            file.place = self._images.find([*file.names.values()], at, title, self.noticed)
-            if file.place:
-                self._used[id(file.place.archive)].update(filter(None, file.place.images))
+        self._images = NamedImages(archives if self._files else ())
+        self._used: dict[int, set[str]] = {}
+        for item, file in list(self._files.items()):
+            try:
+                self._find_images(item, file)
+            except SnojoeError as error:
+                self._add_wrong(file.archive, error)
+                del self._files[item]
         self._folders: dict[str, tuple[Archive, list[str]]] = {}
         for archive in archives if self._files else ():
             if not claimed(archive):
@@ -167,7 +170,7 @@ class CocoFiles:
     def covers(self, archive: Archive) -> bool:
         """Whether an archive holds a file, or images of one, and no file that is wrong."""
         return not self.wrong(archive) and (
-            bool(self._used[id(archive)])
+            id(archive) in self._used
             or any(file.archive is archive for file in self._files.values())
             or any(there is archive for there, _ in self._folders.values())
         )
@@ -182,15 +185,34 @@ class CocoFiles:
 
     def _read_files(self, archive: Archive) -> None:
         names = [name for name in archive if name.lower().endswith(".json")]
+        # A file beside each image is of another tool, labelme's, and may hold the image itself.
+        images = {PurePosixPath(name).stem for name in archive if names and is_image(name)}
+        names = [name for name in names if PurePosixPath(name).stem not in images]
         folders = {PurePosixPath(n).parent for n in names if _starts(n, _INSTANCES)}
         for name in names:
             if PurePosixPath(name).parent in folders and not _starts(name, _INSTANCES, _UNLABELLED):
                 continue
             try:
                 if tree := _tree(archive, name):
-                    self._files[self._list(archive, name)] = _File(archive, name, tree)
+                    item = self._list(archive, name)
+                    if other := self._files.get(item):
+                        raise SnojoeError(
+                            f"{archive.path}: {name} would be the list {item}, which "
+                            f"{other.archive.path}: {other.name} is; expected another name"
+                        )
+                    self._files[item] = _File(archive, name, tree)
             except SnojoeError as error:
-                self._wrong.setdefault(id(archive), []).append(str(error))
+                self._add_wrong(archive, error)
+
+    def _add_wrong(self, archive: Archive, error: SnojoeError) -> None:
+        self._wrong.setdefault(id(archive), []).append(str(error))
+
+    def _find_images(self, item: str, file: _File) -> None:
+        at, title = (file.archive, file.name), item.partition("/")[2]
+        file.place = self._images.find([*file.names.values()], at, title, self.noticed)
+        if file.place:
+            used = self._used.setdefault(id(file.place.archive), set())
+            used.update(filter(None, file.place.images))
 
     def _list(self, archive: Archive, name: str) -> str:
         """``<set>/<list>`` of a file; several of one folder that say no split keep their names."""
@@ -208,7 +230,7 @@ class CocoFiles:
         for name in filter(is_image, archive):
             folders.setdefault(name.rpartition("/")[0], []).append(name)
         for folder, names in folders.items():
-            if self._used[id(archive)].isdisjoint(names):
+            if self._used.get(id(archive), set()).isdisjoint(names):
                 parts = [part for part in folder.split("/") if part.lower() not in _KINDS and part]
                 item = (
                     f"{[archive.name, *parts][-2] if parts else archive.name}/{[ALL, *parts][-1]}"
@@ -264,32 +286,32 @@ def _lean(tree: dict[str, Any]) -> object:
     return tree
 
 
-def _categories(categories: Sequence[Any], problems: dict[str, None]) -> Iterator[tuple[str, str]]:
+def _categories(categories: Sequence[Any], problems: list[str]) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for each in categories:
         name = each.get("name") if isinstance(each, dict) else None
         key = _id(each.get("id")) if isinstance(each, dict) else None
         if key is None or not isinstance(name, str) or not name.strip():
-            problems["expected id and name of each category"] = None
+            problems.append("expected id and name of each category")
         elif seen.setdefault(key, name) != name:
-            problems[f"two categories have the id {key}: {seen[key]!r} and {name!r}"] = None
+            problems.append(f"two categories have the id {key}: {seen[key]!r} and {name!r}")
         else:
             yield key, name.strip()
 
 
-def _images(images: Sequence[Any], problems: dict[str, None]) -> Iterator[tuple[str, str]]:
+def _images(images: Sequence[Any], problems: list[str]) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for each in images:
         key = _id(each.id) if isinstance(each, _Image) else None
         if key is None or not isinstance(each.file_name, str) or not each.file_name.strip():
-            problems["expected id and file_name of each image"] = None
+            problems.append("expected id and file_name of each image")
         elif key in seen:
-            problems[f"two images have the id {key}: {seen[key]!r} and {each.file_name!r}"] = None
+            problems.append(f"two images have the id {key}: {seen[key]!r} and {each.file_name!r}")
         else:
             seen[key] = each.file_name
             yield key, each.file_name
     if not images:
-        problems["expected images; there is none"] = None
+        problems.append("expected images; there is none")
 
 
 def _id(value: object) -> str | None:

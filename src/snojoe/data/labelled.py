@@ -101,7 +101,7 @@ class LabelledImages:
         named = dict(zip(map(id, archives), tables, strict=False))
         searched = [archive for archive in archives if not named.get(id(archive))]
         voc = VOCDevkit(searched, difficult=difficult)
-        coco = CocoFiles(searched, lambda a: voc.covers(a) or _others(a))
+        coco = CocoFiles([a for a in searched if not voc.covers(a)], _other_labels)
         several: list[VOCDevkit | CocoFiles | NusWide] = [voc, coco, NusWide(searched)]
         self.formats: list[Format] = [each for each in several if each.lists]
         for archive in archives:
@@ -329,7 +329,7 @@ def _nothing(archive: Archive) -> str:
     )
 
 
-def _others(archive: Archive) -> bool:
+def _other_labels(archive: Archive) -> bool:
     """Whether an archive has labels of its own that are no COCO files."""
     return any(is_table(name) or name.lower().endswith(".xml") for name in archive)
 

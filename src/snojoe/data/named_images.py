@@ -6,6 +6,7 @@ the file may have had other folders, the separators of Windows, or an address.
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -68,20 +69,20 @@ class NamedImages:
         SnojoeError
             If several folders are as near and hold as many of the images.
         """
-        paths = [_path(name) for name in names]
-        for kept in range(max(map(len, paths), default=0), 0, -1):
-            ends = ["/".join(parts[-kept:]) for parts in paths]
-            counts = self._folders(ends)
-            if not counts:
-                continue
-            archive, folder = self._nearest(counts, of, title)
-            find = NameFinder(archive)
-            images = [find(folder or ".", end) for end in ends]
-            for i, parts in enumerate(paths):
-                if len(parts) > kept and images[i]:
-                    what = "images found by the end of their paths alone"
-                    noticed(what, f"{images[i]} for {names[i]}")
-            return Place(archive, folder, images)
+        for paths in ([_path(name) for name in names], [_path(unquote(name)) for name in names]):
+            for kept in range(max(map(len, paths), default=0), 0, -1):
+                ends = ["/".join(parts[-kept:]) for parts in paths]
+                if not (counts := self._folders(ends)):
+                    continue
+                archive, folder = self._nearest(counts, of, title)
+                find = NameFinder(archive)
+                found = [find(folder or ".", end) for end in ends]
+                images = [name if name and is_image(name) else None for name in found]
+                for i, parts in enumerate(paths):
+                    if len(parts) > kept and images[i]:
+                        what = "images found by the end of their paths alone"
+                        noticed(what, f"{images[i]} for {names[i]}")
+                return Place(archive, folder, images)
         return None
 
     def elsewhere(self, name: str) -> str:
@@ -132,8 +133,9 @@ def _path(name: str) -> list[str]:
     """
     path = name.replace("\\", "/")
     if "://" in path or "/?" in path:
-        address = urlsplit(path)
-        path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+        with contextlib.suppress(ValueError):  # no address
+            address = urlsplit(path)
+            path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
     return [part for part in path.split("/") if part not in ("", ".", "..")] or [name]
 
 

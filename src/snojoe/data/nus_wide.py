@@ -24,7 +24,9 @@ from snojoe.support.errors import SnojoeError
 _SEED = 999  # of the protocol
 _LISTS = re.compile(r"^nus_wide_(train|test)_imglist\.txt$", re.IGNORECASE)
 _OFFICIAL_LISTS = re.compile(r"^(train|test)imagelist\.txt$", re.IGNORECASE)
-_OFFICIAL_LABELS = re.compile(r"^labels_(?P<concept>.+)_(train|test)\.txt$", re.IGNORECASE)
+_OFFICIAL_LABELS = re.compile(
+    r"(?:^|/)TrainTestLabels/labels_(?P<concept>[^/]+)_(?P<split>train|test)\.txt$", re.IGNORECASE
+)
 _NAMES = "concepts81.txt"
 
 
@@ -70,24 +72,24 @@ class NusWide:
         self._archives = archives
         self._lists: dict[str, _Text] = {}  # split -> the list of its images
         self._labels: dict[str, dict[str, _Text]] = {"train": {}, "test": {}}  # by concept
-        self._columns: dict[str, _Text] = {}  # split -> the labels of all concepts
         self._names: _Text | None = None
-        official: dict[str, _Text] = {}
+        official: list[tuple[str, _Text]] = []
         for archive in archives:
             for name in archive:
                 text, file = _Text(archive, name), PurePosixPath(name).name
                 if match := _LISTS.match(file):
                     self._take(self._lists, match[1].lower(), text)
+                elif match := _OFFICIAL_LABELS.search(name):
+                    self._take(self._labels[match["split"].lower()], match["concept"], text)
                 elif match := _OFFICIAL_LISTS.match(file):
-                    self._take(official, match[1].lower(), text)
-                elif match := _OFFICIAL_LABELS.match(file):
-                    self._take(self._labels[match[2].lower()], match["concept"], text)
+                    official.append((match[1].lower(), text))
                 elif file.lower() == _NAMES:
                     self._names = text
-        if self._lists:
-            self._columns = {split: self._beside(text) for split, text in self._lists.items()}
-        elif any(self._labels.values()):
-            self._lists = {split: text for split, text in official.items() if self._labels[split]}
+        # Split -> the labels of all concepts.
+        self._columns = {split: self._beside(text) for split, text in self._lists.items()}
+        for split, text in official if not self._columns else ():
+            if self._labels[split]:
+                self._take(self._lists, split, text)
         self._set = next((_set_name(text) for text in self._lists.values()), "")
         self.class_order: Sequence[str] = list(self._concepts()) if self._lists else []
         self.known_classes = set(self.class_order)
@@ -121,8 +123,9 @@ class NusWide:
 
     def covers(self, archive: Archive) -> bool:
         """Whether an archive holds lists, labels or images of the set."""
-        return any(self.is_mine(archive, name) for name in archive) or any(
-            image.archive is archive for image in self.everything()
+        return bool(self._lists) and (
+            any(self.is_mine(archive, name) for name in archive)
+            or any(image.archive is archive for image in self.everything())
         )
 
     def is_mine(self, archive: Archive, name: str) -> bool:
@@ -133,7 +136,7 @@ class NusWide:
             *([self._names] if self._names else []),
         )
         return any(t.archive is archive and t.name == name for t in texts) or bool(
-            _OFFICIAL_LABELS.match(PurePosixPath(name).name) and not self._columns
+            _OFFICIAL_LABELS.search(name) and not self._columns
         )
 
     @staticmethod

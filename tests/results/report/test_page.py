@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from report_files import make_experiment, prepared_sets
 
-from snojoe.data.class_names import VOC
+from snojoe.data.class_names import COCO, VOC
 from snojoe.results.report import read_page, render
 from snojoe.results.report.page import read_table
 from snojoe.support.files import write_json
@@ -112,6 +112,21 @@ def test_the_papers_figures_stand_beside_the_papers_data_alone(experiment):
     assert re.search(r"55\.50 ± 0\.71 \[[\d.]+, [\d.]+\] 5\.02 \+50\.48", table2)
     assert re.search(r"texture 8\.3% \[-?[\d.]+, [\d.]+\] \(the paper's: 54%\)\.", text)
     assert re.search(r"47\.50 ± 0\.71 \[[\d.]+, [\d.]+\] 6\.72 \+40\.78", table3)
+
+
+def test_joint_energys_figures_stand_beside_ms_coco(experiment):
+    prepared = experiment.folders.prepared
+    write_json(prepared / "classes.json", COCO)
+    sets = prepared_sets(a=18_835, texture=5_640)
+    sets["id"]["test"]["images"] = 40_775
+    write_json(prepared / "report.json", sets)
+    text = Page(page_of(experiment)).text
+    table2, table3 = text.split("Every score on both")[0], text.split("Table 3: SN on")[1]
+    assert table2.count("JointEnergy's (ours") == 3
+    assert re.search(r"JointEnergy 60\.50 ± 0\.71 \[[\d.]+, [\d.]+\] 33\.48 \+27\.02", table2)
+    assert "JointEnergy's figures are those of Wang et al. 2021" in table2
+    assert "paper's (ours" not in text
+    assert "(ours" not in table3
 
 
 def test_depths_have_their_map_and_the_same_model_is_called_so(page):
