@@ -7,9 +7,10 @@ Prints medians of the wall-clock time and, per unit of work, the ratio; of the t
 processor time of all threads, which other programs disturb less.
 
 At MS-COCO's: random outputs of a ResNet-101 on disk, as inference writes them. Every score has a
-process of its own, which fits it and scores the three sets; its peak memory holds all, the imports
-and the pages of the mapped arrays too (Linux only). `--scores knn lof` names some alone, `--share
-0.1` scores that share of each set, for those that take long.
+process of its own, which fits it and scores the three sets. Its seconds are those of its threads;
+its peak memory holds all, the imports and the pages of the mapped arrays too (Linux only).
+`--scores knn lof` names some alone, `--share 0.05` scores that share of each set, for those that
+take long.
 """
 
 import argparse
@@ -117,24 +118,24 @@ def write_coco(folder, rng):
 
 
 def score_coco(name, folder, share):
-    """Print seconds of fitting and of scoring, and the peak memory in MB, as JSON."""
+    """Print seconds of CPU of fitting and of scoring, and the peak memory in MB, as JSON."""
     rng = np.random.default_rng(1)
     head = LinearHead(rng.normal(size=(COCO_K, HIDDEN)).astype(np.float32), np.ones(COCO_K))
     train, val, *sets = (load_outputs(folder / each) for each in COCO)
-    began = time.perf_counter()
+    began = time.process_time()
     detector = fit_detector(name, train, val, head)
-    fitted = time.perf_counter()
+    fitted = time.process_time()
     for outputs in sets:
         of_share = slice(round(share * len(outputs.logits)))
         outputs = ModelOutputs(**{field: array[of_share] for field, array in vars(outputs).items()})
         assert np.isfinite(detector.score_outputs(outputs)).all()
-    ended = time.perf_counter()
+    ended = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([fitted - began, ended - fitted, peak]))
 
 
 def bench_coco(scores, share):
-    print(f"| score | fitted on | fit, s | score {share:.0%}, s | peak memory, GB |")
+    print(f"| score | fitted on | fit, s of CPU | score {share:.0%}, s of CPU | peak memory, GB |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         write_coco(Path(scratch), np.random.default_rng(0))
