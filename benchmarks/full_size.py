@@ -41,12 +41,12 @@ class Handler(SimpleHTTPRequestHandler):
         pass
 
 
-def photographs() -> list[bytes]:
-    """Smooth gradients under noise, which at this quality take 110 kB like VOC's photographs."""
+def photographs(width: int, height: int) -> list[bytes]:
+    """Smooth gradients under noise, which at this quality take as much as VOC's photographs."""
     rng = np.random.default_rng(0)
     encoded = []
     for i in range(DISTINCT):
-        size = (500, 375) if i % 4 else (375, 500)
+        size = (width, height) if i % 4 else (height, width)
         coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         smooth = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
         pixels = np.clip(smooth + rng.normal(0, 30, smooth.shape), 0, 255).astype(np.uint8)
@@ -56,9 +56,9 @@ def photographs() -> list[bytes]:
     return encoded
 
 
-def stream():
-    """Endlessly many distinct images."""
-    for i, image in enumerate(itertools.cycle(photographs())):
+def stream(size: tuple[int, int] = (500, 375)):
+    """Endlessly many distinct images; of 500 x 375 they take 110 kB."""
+    for i, image in enumerate(itertools.cycle(photographs(*size))):
         comment = f"{i:012d}".encode()
         yield image[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + image[2:]
 

@@ -12,4 +12,5 @@ def infer(params: Params, sn_layers: int) -> None:
 
 
 if __name__ == "__main__":
-    run(infer, "sn-layers", libraries=["numpy", "scipy.linalg", "torch"])
+    libraries = ["numpy", "scipy.linalg", "torch"]
+    run(infer, "sn-layers", libraries=libraries, several_processes=True)

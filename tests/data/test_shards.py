@@ -92,6 +92,17 @@ def test_batches_end_with_files_and_can_be_taken_in_turns(tmp_path, monkeypatch,
             np.testing.assert_array_equal(one.pixels, other.pixels)
 
 
+def test_batches_are_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "ROWS_PER_SHARD", 64)
+    size = 12 * 100 * 100
+    rows = (ShardRow(str(i), bytes(3 * 200 * 200), None) for i in range(10 * 64))
+    write_shards(tmp_path, rows, split="test", content="pixels", image_size=200)
+    stored, before, most = Shards(tmp_path), pa.total_allocated_bytes(), 0
+    for _ in stored.batches(16):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert 64 * size < most < 2.5 * 64 * size  # of ten files
+
+
 def encoded(folder, images):
     rows = [ShardRow(str(i), image, np.array([1])) for i, image in enumerate(images)]
     write_shards(folder, rows, split="train", content="image", image_size=2)

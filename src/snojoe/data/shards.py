@@ -213,27 +213,38 @@ class Shards:
         """
         number = 0
         for path, file in zip(self.paths, self._files, strict=True):
-            for start in range(0, file.rows, batch_size):
-                if number % step == first:
-                    with _damage_named(path):
-                        records = file.slice(start, min(start + batch_size, file.rows))
-                        batch = self._batch(records)
-                    yield batch
-                number += 1
+            starts = range(0, file.rows, batch_size)
+            own = [
+                (start, min(start + batch_size, file.rows))
+                for start in starts[(first - number) % step :: step]
+            ]
+            number += len(starts)
+            yield from self._slices(path, file, own)
 
     def pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Pixels of the given rows, which ascend: (n, H, W, 3); other row groups stay unread."""
         parts = []
         first = 0
         for path, file in zip(self.paths, self._files, strict=True):
-            for start, end in pairwise(file.bounds):
-                inside = rows[(rows >= first + start) & (rows < first + end)]
-                if inside.size:
-                    with _damage_named(path):
-                        batch = self._batch(file.slice(start, end))
-                    parts.append(batch.pixels[inside - first - start])
+            inside = rows[(rows >= first) & (rows < first + file.rows)] - first
+            wanted = [
+                (start, stop)
+                for start, stop in pairwise(file.bounds)
+                if ((inside >= start) & (inside < stop)).any()
+            ]
+            for (start, stop), batch in zip(wanted, self._slices(path, file, wanted), strict=True):
+                parts.append(batch.pixels[inside[(inside >= start) & (inside < stop)] - start])
             first += file.rows
         return np.concatenate(parts)
+
+    def _slices(
+        self, path: Path, file: _ArrowFile | _ParquetFile, bounds: Sequence[tuple[int, int]]
+    ) -> Iterator[Batch]:
+        slices = file.slices(bounds)
+        for _ in bounds:
+            with _damage_named(path):
+                batch = self._batch(next(slices))
+            yield batch
 
     def _batch(self, records: pa.RecordBatch) -> Batch:
         side = self.image_size
@@ -299,34 +310,38 @@ class _ArrowFile:
     def table(self, columns: Sequence[str]) -> pa.Table:
         return self._table.select(list(columns))
 
-    def slice(self, start: int, stop: int) -> pa.RecordBatch:
-        return _joined(self._table.slice(start, stop - start))
+    def slices(self, bounds: Iterable[tuple[int, int]]) -> Iterator[pa.RecordBatch]:
+        """The rows from each start on to each stop."""
+        for start, stop in bounds:
+            yield _joined(self._table.slice(start, stop - start))
 
 
 class _ParquetFile:
     """Rows of pixels, a row group at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        # Without buffers ahead, which it would keep until it is closed.
+        self._file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         groups = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         self.rows = metadata.num_rows
         self.bounds = [0, *accumulate(groups)]
-        self._read: tuple[range, pa.Table] | None = None
 
     def table(self, columns: Sequence[str]) -> pa.Table:
         return _complete(self._file.read(columns=list(columns)), self.rows)
 
-    def slice(self, start: int, stop: int) -> pa.RecordBatch:
-        """These rows, from the row groups that hold them; batches smaller than one share it."""
-        first, last = bisect_right(self.bounds, start) - 1, bisect_left(self.bounds, stop)
-        groups = range(first, last)
-        offset = self.bounds[first]
-        if self._read is None or self._read[0] != groups:
-            table = self._file.read_row_groups(list(groups))
-            self._read = groups, _complete(table, self.bounds[last] - offset)
-        return _joined(self._read[1].slice(start - offset, stop - start))
+    def slices(self, bounds: Iterable[tuple[int, int]]) -> Iterator[pa.RecordBatch]:
+        """The rows from each start on to each stop; what is smaller than a row group shares it."""
+        read, table = range(0), pa.table({})
+        for start, stop in bounds:
+            first, last = bisect_right(self.bounds, start) - 1, bisect_left(self.bounds, stop)
+            offset = self.bounds[first]
+            if read != range(first, last):
+                read, table = range(first, last), pa.table({})  # let go of it before the next
+                table = self._file.read_row_groups(list(read))
+                _complete(table, self.bounds[last] - offset)
+            yield _joined(table.slice(start - offset, stop - start))
 
 
 def _joined(table: pa.Table) -> pa.RecordBatch:

@@ -14,6 +14,8 @@ from snojoe.measures.metrics import FloatArray
 class KNN(ArrayDetector):
     """Minus the Euclidean distance between directions of features.
 
+    All train images are searched for every image: the time of scoring is their product.
+
     Parameters
     ----------
     k : int >= 1, default 50

@@ -14,6 +14,8 @@ from snojoe.measures.metrics import FloatArray
 class LOF(ArrayDetector):
     """scikit-learn's `LocalOutlierFactor(novelty=True)`.
 
+    The neighbours of every val image are found in `fit`: its time grows with the square of val.
+
     Parameters
     ----------
     n_neighbors : int, default 20

@@ -17,6 +17,8 @@ from snojoe.model.energy import joint_energy
 class NNGuide(OutputsDetector):
     """The joint energy, guided by that of similar train images.
 
+    All of them are searched for every image: the time of scoring is their product.
+
     Parameters
     ----------
     k : int >= 1, default 10

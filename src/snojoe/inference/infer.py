@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,12 +20,14 @@ from snojoe.model.folder import load_model
 from snojoe.params import Params
 from snojoe.support.failures import explained
 from snojoe.support.files import atomic_folder
+from snojoe.support.processes import from_first, is_first_process, processes_joined, say
 
 
 def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
     """Write what the models of a depth say of train, val and test; tune them before test.
 
-    Noise is added to the test images alone: detectors are fitted on clean ones.
+    Noise is added to the test images alone: detectors are fitted on clean ones. Several processes
+    share the images, and write to the bit what one would.
 
     Raises
     ------
@@ -31,11 +35,11 @@ def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
         If models or shards are missing or damaged, or a batch does not fit into memory.
     """
     models = _load_models(params, folders, sn_layers)
-    with atomic_folder(folders.id_outputs(sn_layers)) as target:
+    with processes_joined(), _written(folders.id_outputs(sn_layers)) as target:
         _write_sets(params, folders, models, target, ("train", "val"))
         if params.infer.tune:
             _tune_each(params, folders, models, target)
-        noises = [chosen_noises(seed_folder(target, seed)) for seed in params.seeds]
+        noises = _noises([seed_folder(target, seed) for seed in params.seeds])
         _write_sets(params, folders, models, target, ("test",), noises)
 
 
@@ -48,8 +52,8 @@ def infer_ood(params: Params, folders: Folders, sn_layers: int) -> None:
         As `infer_id`.
     """
     models = _load_models(params, folders, sn_layers)
-    noises = [chosen_noises(folders.tuned(sn_layers, seed)) for seed in params.seeds]
-    with atomic_folder(folders.ood_outputs(sn_layers)) as target:
+    with processes_joined(), _written(folders.ood_outputs(sn_layers)) as target:
+        noises = _noises([folders.tuned(sn_layers, seed) for seed in params.seeds])
         _write_sets(params, folders, models, target, list(params.data.ood), noises)
 
 
@@ -57,6 +61,16 @@ def _load_models(params: Params, folders: Folders, sn_layers: int) -> list[Class
     """The models of a depth, in the order of the seeds."""
     torch.set_num_threads(params.infer.threads)
     return [load_model(folders.model(sn_layers, seed))[0] for seed in params.seeds]
+
+
+def _written(folder: Path) -> AbstractContextManager[Path]:
+    """The folder as the first process writes it; others write nothing."""
+    return atomic_folder(folder) if is_first_process() else nullcontext(folder)
+
+
+def _noises(tuned: Sequence[Path]) -> list[dict[str, Noise]]:
+    """What tuning left in the folders of each model: the first process has them."""
+    return from_first(lambda: [chosen_noises(folder) for folder in tuned])
 
 
 def _write_sets(
@@ -74,7 +88,7 @@ def _write_sets(
         targets = [seed_folder(target, seed) / name for seed in params.seeds]
         with explained("infer.batch_size", batch_size):
             write_outputs(models, shards, targets, batch_size=batch_size, noises=noises)
-        print(f"{name}: {len(shards):,} images, {len(models)} models")
+        say(f"{name}: {len(shards):,} images, {len(models)} models")
 
 
 def _tune_each(
@@ -84,8 +98,9 @@ def _tune_each(
     images = tuning_images(Shards(folders.shards("val")))
     for model, seed in zip(models, params.seeds, strict=True):
         outputs = seed_folder(target, seed)
-        detector = fit_mahalanobis(outputs)
+        detector = from_first(partial(fit_mahalanobis, outputs))
         tuning = tune(model, detector, images, batch_size=params.infer.batch_size)
-        write_tuning(outputs, tuning)
+        if is_first_process():
+            write_tuning(outputs, tuning)
         chosen = {score: each.model_dump() for score, each in tuning.items()}
-        print(f"seed {seed}, tuned on {len(images):,} val images: {chosen}")
+        say(f"seed {seed}, tuned on {len(images):,} val images: {chosen}")

@@ -10,6 +10,7 @@ is a share of a pixel's range.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn.functional import logsigmoid
 from snojoe.model.classifier import Classifier, Outputs
 
 if TYPE_CHECKING:
+    from snojoe.detectors._gaussian import TiedGaussians
     from snojoe.detectors.mahalanobis import Mahalanobis
 
 Loss = Callable[[Outputs], Tensor]
@@ -45,17 +47,16 @@ def odin_loss(outputs: Outputs) -> Tensor:
 
 def mahalanobis_loss(detector: Mahalanobis) -> Loss:
     """Minus the score of a fitted `Mahalanobis`: min_k 1/2 (z - mu_k)^T P (z - mu_k), (n,)."""
-    gaussians = detector.gaussians_
+    return partial(_nearest, detector.gaussians_)
 
-    def loss(outputs: Outputs) -> Tensor:
-        centre, whitener, means = (
-            torch.as_tensor(array).to(outputs.features)
-            for array in (gaussians.centre, gaussians.whitener, gaussians.means)
-        )
-        white = (outputs.features - centre) @ whitener
-        return 0.5 * (white[:, None] - means).square().sum(dim=2).amin(dim=1)
 
-    return loss
+def _nearest(gaussians: TiedGaussians, outputs: Outputs) -> Tensor:
+    centre, whitener, means = (
+        torch.as_tensor(array).to(outputs.features)
+        for array in (gaussians.centre, gaussians.whitener, gaussians.means)
+    )
+    white = (outputs.features - centre) @ whitener
+    return 0.5 * (white[:, None] - means).square().sum(dim=2).amin(dim=1)
 
 
 def steps_against(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from snojoe.detectors.mahalanobis import Mahalanobis
 from snojoe.detectors.odin import ODIN
 from snojoe.detectors.outputs import load_outputs
 from snojoe.inference.perturbation import (
+    Loss,
     Noise,
     mahalanobis_loss,
     noisy_outputs,
@@ -24,6 +26,7 @@ from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
 from snojoe.inference.tuned import Tuned, Tuning, read_tuning
 from snojoe.measures.metrics import FloatArray, fpr_at_tpr
 from snojoe.model.classifier import Classifier
+from snojoe.support.processes import in_turns, is_first_process, process_count, process_number
 
 IMAGES = 1000
 TEMPERATURES = (1.0, 10.0, 100.0, 1000.0)
@@ -78,7 +81,8 @@ def tune(
     """Choose ODIN's T and eps and Mahalanobis' eps by the lowest mean FPR95 on pseudo-OOD images.
 
     In-distribution and pseudo-OOD images get the same noise. Among equals, the least noise and the
-    lowest temperature win.
+    lowest temperature win. Several processes share the batches; the first chooses, the others'
+    choice is empty.
 
     Parameters
     ----------
@@ -97,6 +101,8 @@ def tune(
         for candidate, values in fpr.items():
             values.append(fpr_at_tpr(id_scores[candidate], ood_scores[candidate]))
     chosen: Tuning = {}
+    if not is_first_process():
+        return chosen
     for score in ("odin", "mahalanobis"):
         means = {c: float(np.mean(values)) for c, values in fpr.items() if c.score == score}
         best = min(means, key=lambda candidate: means[candidate])
@@ -112,31 +118,45 @@ class _Candidate(NamedTuple):
     params: tuple[tuple[str, float], ...] = ()
 
 
+_EPS = {"logits": ODIN_EPS, "features": MAHALANOBIS_EPS}
+
+_Perturbed = Mapping[tuple[str, float], FloatArray]
+"""Field of the outputs and eps -> (n, ...) float32."""
+
+
 def _candidates(
     model: Classifier, detector: Mahalanobis, images: Images, batch_size: int
 ) -> dict[_Candidate, FloatArray]:
     """Scores (n,) for every eps, and for ODIN every T, with the least noise first."""
-    device = next(model.parameters()).device
-    logits: dict[float, list[Any]] = {eps: [] for eps in ODIN_EPS}
-    features: dict[float, list[Any]] = {eps: [] for eps in MAHALANOBIS_EPS}
-    readings = (
-        ("logits", odin_loss, logits),
-        ("features", mahalanobis_loss(detector), features),
+    losses = {"logits": odin_loss, "features": mahalanobis_loss(detector)}
+    starts = range(0, len(images), batch_size)
+    own = (
+        _perturbed(model, losses, images[start : start + batch_size])
+        for start in starts[process_number() :: process_count()]
     )
-    for start in range(0, len(images), batch_size):
-        pixels = torch.from_numpy(images[start : start + batch_size]).to(device)
-        batch = model.normalise(pixels)
-        clean, steps = steps_against(model, batch, [loss for _, loss, _ in readings])
-        for (field, _, arrays), step in zip(readings, steps, strict=True):
-            for eps, collected in arrays.items():
-                outputs = noisy_outputs(model, batch, step, eps) if eps else clean
-                collected.append(getattr(outputs, field).float().cpu().numpy())
+    batches: Sequence[_Perturbed] = list(in_turns(own, len(starts)))
     scores: dict[_Candidate, FloatArray] = {}
-    for eps, batches in logits.items():
-        array = np.concatenate(batches)
+    if not is_first_process():
+        return scores
+    for eps in ODIN_EPS:
+        array = np.concatenate([batch["logits", eps] for batch in batches])
         for temperature in TEMPERATURES:
             candidate = _Candidate("odin", eps, (("temperature", temperature),))
             scores[candidate] = ODIN(temperature).fit(array).score_samples(array)
-    for eps, batches in features.items():
-        scores[_Candidate("mahalanobis", eps)] = detector.score_samples(np.concatenate(batches))
+    for eps in MAHALANOBIS_EPS:
+        array = np.concatenate([batch["features", eps] for batch in batches])
+        scores[_Candidate("mahalanobis", eps)] = detector.score_samples(array)
     return scores
+
+
+def _perturbed(model: Classifier, losses: Mapping[str, Loss], pixels: Images) -> _Perturbed:
+    """What the model says of a batch with every noise."""
+    device = next(model.parameters()).device
+    batch = model.normalise(torch.from_numpy(pixels).to(device))
+    clean, steps = steps_against(model, batch, list(losses.values()))
+    arrays = {}
+    for field, step in zip(losses, steps, strict=True):
+        for eps in _EPS[field]:
+            outputs = noisy_outputs(model, batch, step, eps) if eps else clean
+            arrays[field, eps] = getattr(outputs, field).float().cpu().numpy()
+    return arrays

@@ -39,7 +39,7 @@ def explained(parameter: str, batch_size: int) -> Iterator[None]:
             ) from None
         if distributed.is_available() and distributed.is_initialized():
             raise SnojoeError(
-                f"another process of this training ended ({first_line(error)}); the same command "
-                f"goes on from the last checkpoint"
+                f"another process of this run ended ({first_line(error)}); the same command starts "
+                f"it again, a training from its last checkpoint"
             ) from error
         raise

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from snojoe.support.files import SUMS, atomic_file, remove_abandoned
+from snojoe.support.processes import say
 from snojoe.support.text import first_line
-from snojoe.training.processes import say
 
 
 def fingerprint(*parts: Any) -> str:

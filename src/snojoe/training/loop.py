@@ -18,17 +18,13 @@ from snojoe.params import SpectralNormParams, Train
 from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm
 from snojoe.spectral_norm.batch_norm import apply_spectral_batch_norm
 from snojoe.support.errors import SnojoeError
+from snojoe.support.processes import is_first_process, say
 from snojoe.support.progress import progress
 from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm, share_batch_norm
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, train_loader
 from snojoe.training.optimizer import build_optimizer, build_schedule
-from snojoe.training.processes import (
-    check_shares,
-    is_first_process,
-    say,
-    start_accelerator,
-)
+from snojoe.training.processes import check_shares, start_accelerator
 from snojoe.training.record import Record, epoch_line
 from snojoe.training.validation import validate
 

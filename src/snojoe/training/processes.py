@@ -1,25 +1,12 @@
-"""One training by several processes (torchrun, accelerate): the first speaks and writes."""
+"""One training by several processes: what computes, and how a batch is shared."""
 
 from __future__ import annotations
-
-import os
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 
 from snojoe.support.errors import SnojoeError
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process, or the first of those that a launcher started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def say(line: str) -> None:
-    """Print what all processes would say, once."""
-    if is_first_process():
-        print(line)
 
 
 def start_accelerator() -> Accelerator:

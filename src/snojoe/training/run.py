@@ -22,10 +22,10 @@ from snojoe.spectral_norm import fold_spectral_norm
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
 from snojoe.support.failures import explained
 from snojoe.support.files import atomic_folder
+from snojoe.support.processes import is_first_process
 from snojoe.training.checkpoint import fingerprint, remove_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
 from snojoe.training.loop import train_classifier
-from snojoe.training.processes import is_first_process
 from snojoe.training.record import Record
 from snojoe.training.validation import predict_labelled
 
