@@ -20,7 +20,7 @@ import torch
 
 from snojoe.data.digits import CLASSES, NOVEL_CLASSES, Glyph, draw_scenes, load_glyphs, split_glyphs
 from snojoe.data.images import to_square
-from snojoe.data.prepare import preprocessing_of
+from snojoe.data.preprocessing import preprocessing_of
 from snojoe.experiment import Folders
 from snojoe.measures.clusters import Clusters
 from snojoe.measures.estimates import Estimate, estimates

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snojoe.detect.image_detector import load_detector
+    from snojoe.inference.extraction import extract, linear_head
 
-__all__ = ["load_detector"]
+__all__ = ["extract", "linear_head", "load_detector"]
 __version__ = "0.1.0"  # pyproject.toml reads it here; a test holds CITATION.cff to it
 
 # Modules of 0.1.0 that people were told to import, or may have.
@@ -45,9 +46,13 @@ sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:
-    """Importing torch takes seconds: only who asks for the detector waits for it."""
-    if name in __all__:
+    """Importing torch takes seconds: only who asks for what needs it waits for it."""
+    if name == "load_detector":
         from snojoe.detect import image_detector
 
-        return getattr(image_detector, name)
+        return image_detector.load_detector
+    if name in __all__:
+        from snojoe.inference import extraction
+
+        return getattr(extraction, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import model_folder
+from PIL import Image
 
 import snojoe
 from snojoe.cli import main
@@ -12,13 +13,16 @@ from snojoe.data.archives import Archive
 from snojoe.data.images import decode
 from snojoe.detect.export import (
     TOLERANCE,
+    _half,
     detector_module,
     evaluate,
     export_onnx,
     largest_difference,
     run,
 )
+from snojoe.model.preprocessing import Resize, preprocessing
 from snojoe.support.errors import SnojoeError
+from snojoe.support.files import write_sums
 
 ort = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
@@ -92,3 +96,35 @@ def test_without_the_extra_its_name_is_told(folder, tmp_path, monkeypatch, capsy
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", "--onnx", str(tmp_path / "m.onnx"), "--model", str(folder)]) == 2
     assert "pip install -e '.[onnx]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_halves_are_rounded_as_pil_centres_are(number):
+    assert _half(number) == round(number / 2)
+
+
+@pytest.mark.parametrize("size", [(37, 53), (53, 37), (400, 300)])
+def test_a_kept_aspect_and_other_statistics_are_in_the_file(tmp_path, size, wide_session):
+    folder, session = wide_session
+    detector = snojoe.load_detector(folder)
+    noise = np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8)
+    image = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC))
+    expected = evaluate(detector_module(detector), image)
+    found = run(session, image)
+    assert largest_difference(expected, found) <= TOLERANCE
+    (by_pil,) = detector([image])
+    np.testing.assert_allclose(found[1], by_pil.energy, atol=0.02)  # PIL rounds, twice
+
+
+@pytest.fixture(scope="module")
+def wide_session(tmp_path_factory):
+    """A model of another preprocessing, exported."""
+    folder = model_folder(tmp_path_factory.mktemp("wide") / "seed0")
+    made = preprocessing(16, Resize("bicubic", True, 0.75), (0.5, 0.4, 0.3), (0.2, 0.3, 0.5))
+    config = json.loads((folder / "config.json").read_text())
+    config["preprocessing"] = made.model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps(config))
+    write_sums(folder)
+    target = folder.parent / "model.onnx"
+    assert export_onnx(folder, target, 0.95) <= TOLERANCE
+    return folder, ort.InferenceSession(target)

@@ -7,8 +7,9 @@ from conftest import jpeg
 from torchvision import models as zoo
 
 from snojoe.data.images import ImageError, decode, to_square
-from snojoe.data.prepare import preprocessing_of
+from snojoe.data.preprocessing import preprocessing_of
 from snojoe.data.shards import ShardRow, Shards, write_shards
+from snojoe.data.weights import preprocessing_hint
 from snojoe.model.described import described_preprocessing
 from snojoe.model.pixels import normalise
 from snojoe.model.preprocessing import Resize, preprocessing, read_resize
@@ -107,3 +108,18 @@ def test_what_the_parameters_ask_for():
     assert found == preprocessing(32, Resize("bilinear", True, 0.9), (0, 0, 0), (1, 1, 1))
     named = data.model_copy(update={"preprocessing": "torchvision/resnet18.IMAGENET1K_V1"})
     assert preprocessing_of(named).resize == "bilinear, antialiased, aspect kept, central 0.875"
+
+
+def test_other_statistics_than_the_networks_are_said():
+    pytest.importorskip("timm")
+    params = load_params("params.yaml")
+    arch = "timm/tf_efficientnet_lite0"
+    model = params.model.model_copy(update={"arch": arch, "weights": "in1k"})
+    params = params.model_copy(update={"model": model})
+    hint = preprocessing_hint(params)
+    assert hint is not None
+    assert f"`preprocessing: {arch}.in1k`" in hint
+    data = params.data.model_copy(update={"preprocessing": f"{arch}.in1k"})
+    assert preprocessing_hint(params.model_copy(update={"data": data})) is None
+    random = model.model_copy(update={"weights": None})
+    assert preprocessing_hint(params.model_copy(update={"model": random})) is None

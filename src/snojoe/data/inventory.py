@@ -10,7 +10,7 @@ from typing import NamedTuple
 from snojoe.data.archives import stem
 from snojoe.data.fetch import locate, partial_download
 from snojoe.data.sets import Sets, positives_of, read_sets, without_positive
-from snojoe.data.weights import check_network
+from snojoe.data.weights import check_network, preprocessing_hint
 from snojoe.model.architectures import is_timm
 from snojoe.model.weights import weights_suffix
 from snojoe.params import ArchiveSource, Data, Params
@@ -72,6 +72,8 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
     complete = not any(item.obtain for item in items)
     try:
         check_network(params, _weights_there(params))
+        if hint := preprocessing_hint(params):
+            lines += ["", *textwrap.wrap(hint, 98, subsequent_indent="  ")]
     except SnojoeError as error:
         lines += ["", f"error: {error}"]
         complete = False

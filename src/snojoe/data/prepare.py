@@ -14,10 +14,9 @@ from typing import Any
 from snojoe.data.images import ImageError, decode, to_square
 from snojoe.data.labelled import Example
 from snojoe.data.prepared import CLASSES, REPORT
+from snojoe.data.preprocessing import preprocessing_of
 from snojoe.data.sets import positives_of, read_sets, without_positive
 from snojoe.data.shards import Content, ShardRow, write_shards
-from snojoe.model.described import described_preprocessing
-from snojoe.model.preprocessing import Preprocessing, Resize, preprocessing
 from snojoe.params import Data
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_folder, scratch_folder, write_json
@@ -76,23 +75,6 @@ def prepare(
         for split in ("train", "val"):
             if empty := without_positive(split, report["id"][split]["positives"]):
                 say(empty)
-
-
-def preprocessing_of(data: Data) -> Preprocessing:
-    """What ``data.preprocessing`` asks for: the protocol's, a described one, or its own.
-
-    Raises
-    ------
-    SnojoeError
-        If nobody describes what it names.
-    """
-    asked = data.preprocessing
-    if asked is None:
-        return preprocessing(data.image_size)
-    if isinstance(asked, str):
-        return described_preprocessing(asked, data.image_size)
-    resize = Resize(asked.interpolation, asked.aspect_kept, asked.crop)
-    return preprocessing(data.image_size, resize, asked.mean, asked.std)
 
 
 class _Writer:

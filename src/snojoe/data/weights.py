@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 from snojoe.data.fetch import CHECKSUMS, edited_files, files_in, read_checksums
+from snojoe.data.preprocessing import preprocessing_of
 from snojoe.model.architectures import is_timm
+from snojoe.model.described import described_preprocessing
 from snojoe.model.weights import WEIGHTS_SUFFIXES, weights_suffix
 from snojoe.params import Params
 from snojoe.support.errors import SnojoeError
@@ -90,6 +92,21 @@ def check_network(params: Params, weights: Path | None) -> None:
     from snojoe.model.classifier import build_classifier, check_classifier
 
     check_classifier(build_classifier(arch, 1, weights, size), arch, params.depths, size)
+
+
+def preprocessing_hint(params: Params) -> str | None:
+    """What to say where a network of timm's, with its weights, was trained for other statistics."""
+    model, asked = params.model, preprocessing_of(params.data)
+    if not is_timm(model.arch) or model.weights is None:
+        return None
+    name = model.arch if weights_suffix(model.weights) else f"{model.arch}.{model.weights}"
+    its = described_preprocessing(name, asked.image_size)
+    if (its.mean, its.std) == (asked.mean, asked.std):
+        return None
+    return (
+        f"data.preprocessing: mean {asked.mean} and std {asked.std}, but timm describes {name} "
+        f"with {its.mean} and {its.std}; `preprocessing: {name}` takes those"
+    )
 
 
 def _download_torchvision_weights(arch: str, name: str, path: Path) -> None:

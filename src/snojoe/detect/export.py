@@ -63,8 +63,13 @@ class DetectorModule(nn.Module):
             sides = ((shorter * height) // width, (shorter * width) // height)
             size = tuple(torch.sym_max(shorter, side) for side in sides)
         resized = F.interpolate(image, size, mode=self.resize.interpolation, antialias=True)
-        top, left = ((side - self.edge + 1) // 2 for side in size)
+        top, left = (_half(side - self.edge) for side in size)
         return resized[:, :, top : top + self.edge, left : left + self.edge]
+
+
+def _half(number: Any) -> Any:
+    """``round(number / 2)``, whose halves go to even numbers, of what may be a symbol."""
+    return (number + (number % 2) * ((number // 2) % 2)) // 2
 
 
 def export_onnx(folder: Path, target: Path, accept: float) -> float:

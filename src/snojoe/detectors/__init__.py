@@ -19,6 +19,7 @@ from snojoe.detectors.max_logit import MaxLogit
 from snojoe.detectors.msp import MSP
 from snojoe.detectors.odin import ODIN
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.detectors.saved import load_detector, save_detector
 
 PAPER_DETECTORS: tuple[type[Detector], ...] = (
     MaxLogit,
@@ -94,4 +95,6 @@ __all__ = [
     "ModelOutputs",
     "OutputsDetector",
     "fit_detector",
+    "load_detector",
+    "save_detector",
 ]

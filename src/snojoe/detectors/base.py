@@ -86,6 +86,28 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         self._offset = _Offset(self.accept, None if self._keeps_training else seen)
         return self
 
+    def learnt(self) -> dict[str, Any]:
+        """The fitted attributes by name: arrays, numbers and objects of ours.
+
+        What is not in it, a scikit-learn estimator, `_rebuild` makes anew.
+        """
+        check_is_fitted(self)
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name.endswith("_") and not isinstance(value, BaseEstimator)
+        }
+
+    def restore(self, learnt: dict[str, Any], offset: _Offset) -> None:
+        """Become fitted, with what `learnt` gave and an offset that is known."""
+        for name, value in learnt.items():
+            setattr(self, name, value)
+        self._offset = offset
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Make the fitted attributes that `learnt` leaves out; nothing by default."""
+
     def _training_scores(self, seen: Any) -> FloatArray:
         """(n,) scores of the images that `fit` saw, which are given once more.
 
@@ -115,6 +137,13 @@ class _Offset:
             self.value = acceptance_threshold(detector._training_scores(self.seen), self.accept)
             self.seen = None
         return self.value
+
+
+def fitted_offset(value: float) -> _Offset:
+    """The offset of a detector whose value is known."""
+    offset = _Offset(1.0, None)
+    offset.value = value
+    return offset
 
 
 class ArrayDetector(Detector):

@@ -35,9 +35,13 @@ class IsolationForest(ArrayDetector):
         self.random_state = random_state
 
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
+        self.seen_ = X
+        self._rebuild()
+
+    def _rebuild(self) -> None:
         self.forest_ = ensemble.IsolationForest(
             n_estimators=self.n_estimators, random_state=self.random_state
-        ).fit(X)
+        ).fit(self.seen_)
 
     def _score(self, X: FloatArray) -> FloatArray:
         return self.forest_.score_samples(X)

@@ -38,6 +38,9 @@ class KNN(ArrayDetector):
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k!r}")
         self.directions_ = normalize(X)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
         self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
 
     def _score(self, X: FloatArray) -> FloatArray:

@@ -33,7 +33,11 @@ class LOF(ArrayDetector):
         self.n_neighbors = n_neighbors
 
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
-        self.lof_ = LocalOutlierFactor(n_neighbors=self.n_neighbors, novelty=True).fit(X)
+        self.seen_ = X
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self.lof_ = LocalOutlierFactor(n_neighbors=self.n_neighbors, novelty=True).fit(self.seen_)
 
     def _score(self, X: FloatArray) -> FloatArray:
         return self.lof_.score_samples(X)

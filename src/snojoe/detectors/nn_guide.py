@@ -43,6 +43,9 @@ class NNGuide(OutputsDetector):
             raise ValueError(f"k must be at least 1, got {self.k!r}")
         self.directions_ = normalize(outputs.features)
         self.energies_ = joint_energy(outputs.logits)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
         self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
