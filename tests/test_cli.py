@@ -62,7 +62,7 @@ def test_the_exit_status_of_detect_says_whether_all_are_in_distribution(
     assert main(["detect", "images", "--model", "model"]) == (0 if tau < 0 else 1)
     captured = capsys.readouterr()
     assert captured.out.splitlines()[1].startswith("images/0.jpg  " + ("in" if tau < 0 else "OUT"))
-    assert "accepts 95.1% of new images like the 40 that it is calibrated on" in captured.err
+    assert "accepts 95.1% of new images like the 40 of val that it is calibrated on" in captured.err
     assert captured.err.endswith(
         "5 images: 5 " + ("in" if tau < 0 else "out-of") + "-distribution\n"
     )

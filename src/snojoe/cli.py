@@ -368,18 +368,18 @@ def _promise(options: argparse.Namespace, decision: Decision) -> str:
     from snojoe.measures.conformal import accepted_interval, conformal_rank
 
     n = len(decision.calibration)
+    those = f"the {n:,} of {decision.source} that it is calibrated on"
     if options.fdr is not None:
         return (
             f"out-of-distribution: chosen among all images, so that on average at most "
-            f"{100 * options.fdr:.6g}% of them are like the {n:,} that it is calibrated on; the "
-            "output comes at the end"
+            f"{100 * options.fdr:.6g}% of them are like {those}; the output comes at the end"
         )
     rank = max(1, conformal_rank(n, options.accept, options.confidence))
     average = 100 * (n + 1 - rank) / (n + 1)
     low, high = (100 * share for share in accepted_interval(n, rank))
     return (
         f"in-distribution: energy >= {decision.tau:.2f}, which accepts {average:.1f}% of new "
-        f"images like the {n:,} that it is calibrated on ({low:.1f} to {high:.1f}% by their draw)"
+        f"images like {those} ({low:.1f} to {high:.1f}% by their draw)"
     )
 
 

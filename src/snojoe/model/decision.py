@@ -77,12 +77,15 @@ class Decision:
         Probability from which on an image has a label.
     calibration : (n,) float64
         Energies of the images that it is calibrated on.
+    source : str
+        What these images are.
     """
 
     classes: Sequence[str]
     tau: float
     label_thresholds: FloatArray
     calibration: FloatArray
+    source: str = "val"
 
     def __call__(self, logits: NDArray[np.floating]) -> list[Detection]:
         """(models, n, K) logits -> n detections."""
@@ -230,9 +233,10 @@ def load_decision(
     energies = np.mean([energies for _, energies in models.values()], axis=0)
     if confidence is not None and not conformal_rank(len(energies), accept, confidence):
         raise SnojoeError(
-            f"{first}: calibrated on {len(energies)} images, which cannot promise {accept:.6g} "
+            f"{first}: calibrated on {len(energies)} images of {models[first][0].val.source}, which cannot promise {accept:.6g} "
             f"with confidence {confidence:g}; expected at least "
             f"{least_images(accept, confidence) if accept < 1 else 'infinitely many'}"
         )
     tau = calibrated_threshold(energies, accept, confidence)
-    return Decision(classes, tau, np.mean(cuts, axis=0), energies)
+    source = models[first][0].val.source
+    return Decision(classes, tau, np.mean(cuts, axis=0), energies, source)
