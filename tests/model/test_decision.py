@@ -81,9 +81,7 @@ def test_as_many_are_accepted_as_new_images_ask_for(accept, confidence, accepted
 def test_too_few_images_promise_nothing_with_confidence():
     few = {"a": model(fitted(0, n=50))}
     assert load_decision(few).tau == pytest.approx(np.sort(few["a"][1])[1])
-    with pytest.raises(
-        SnojoeError, match=r"on 50 images of val.*confidence 0\.95; expected at least 59"
-    ):
+    with pytest.raises(SnojoeError, match=r"on 50 images of val.* at least 59"):
         load_decision(few, 0.95, 0.95)
     with pytest.raises(SnojoeError, match="confidence: expected a share"):
         load_decision(few, 0.95, 1.0)

@@ -231,12 +231,12 @@ def load_decision(
         for config, _ in models.values()
     ]
     energies = np.mean([energies for _, energies in models.values()], axis=0)
+    source = models[first][0].val.source
     if confidence is not None and not conformal_rank(len(energies), accept, confidence):
         raise SnojoeError(
-            f"{first}: calibrated on {len(energies)} images of {models[first][0].val.source}, which cannot promise {accept:.6g} "
-            f"with confidence {confidence:g}; expected at least "
+            f"{first}: calibrated on {len(energies)} images of {source}, which cannot promise "
+            f"{accept:.6g} with confidence {confidence:g}; expected at least "
             f"{least_images(accept, confidence) if accept < 1 else 'infinitely many'}"
         )
     tau = calibrated_threshold(energies, accept, confidence)
-    source = models[first][0].val.source
     return Decision(classes, tau, np.mean(cuts, axis=0), energies, source)
