@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import model_folder
-from PIL import Image
+from PIL import ExifTags, Image
 
 import snojoe
 from snojoe.cli import main
@@ -128,3 +128,37 @@ def wide_session(tmp_path_factory):
     target = folder.parent / "model.onnx"
     assert export_onnx(folder, target, 0.95) <= TOLERANCE
     return folder, ort.InferenceSession(target)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def saved(path, mode, orientation):
+    """An image whose right and left differ, with an EXIF orientation."""
+    pixels = np.zeros((24, 40, 4), np.uint8)
+    pixels[:12, :10] = (255, 0, 0, 255)
+    pixels[..., 3] = 255
+    pixels[16:, 20:, 3] = 90
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).convert(mode).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("name", "mode"), [("a.jpg", "RGB"), ("a.png", "RGBA"), ("a.png", "P")])
+def test_the_recipe_of_the_guide_decodes_as_detect_does(
+    session, tmp_path, monkeypatch, name, mode, orientation
+):
+    guide = (ROOT / "docs/detector.md").read_text(encoding="utf-8")
+    (recipe,) = (
+        part.split("```")[0] for part in guide.split("```python\n") if "def pixels" in part
+    )
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "a.jpg", "RGB", 1)
+    saved(tmp_path / name, mode, orientation)
+    monkeypatch.setattr(ort, "InferenceSession", lambda _: session)
+    names = {}
+    exec(recipe, names)
+    np.testing.assert_array_equal(names["pixels"](name), np.asarray(decode(tmp_path / name)))
+    assert names["classes"] == ["cat", "dog", "cow"]
+    assert names["probabilities"].shape == (3,)
