@@ -148,6 +148,11 @@ def _add_detect(commands: Commands) -> None:
         "--model", nargs="+", action="extend", type=Path, metavar="DIR", help=MODEL_HELP
     )
     _add_accept(command)
+    command.add_argument(
+        "--run-code",
+        action="store_true",
+        help="allow the code in the directory of a network of one's own (model.arch: own) to run",
+    )
     command.add_argument("--format", choices=["table", "csv", "json", "jsonl"], default="table")
     command.set_defaults(call=detect)
 
@@ -168,6 +173,11 @@ def _add_export(commands: Commands) -> None:
         help="model directory (default: the first seed of models/sn<L>)",
     )
     _add_accept(command)
+    command.add_argument(
+        "--run-code",
+        action="store_true",
+        help="allow the code in the directory of a network of one's own (model.arch: own) to run",
+    )
     command.set_defaults(call=export)
 
 
@@ -240,7 +250,7 @@ def detect(options: argparse.Namespace) -> int:
 
     # Names that are not UTF-8 go out as the bytes that came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    detector = load_detector(folders, options.accept)
+    detector = load_detector(folders, options.accept, run_code=options.run_code)
     decision = detector.decision
     _tell(
         f"{_count(len(folders), 'model')}; in-distribution: energy >= {decision.tau:.2f}, which "
@@ -265,7 +275,7 @@ def export(options: argparse.Namespace) -> None:
     _quiet_libraries()
     from snojoe.detect.export import export_onnx
 
-    difference = export_onnx(folder, options.onnx, options.accept)
+    difference = export_onnx(folder, options.onnx, options.accept, run_code=options.run_code)
     size = human_size(options.onnx.stat().st_size)
     print(f"{options.onnx}: {folder}, {size}; differs from PyTorch by at most {difference:.0e}")
 

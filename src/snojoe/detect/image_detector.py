@@ -110,7 +110,10 @@ class ImageDetector:
 
 
 def load_detector(
-    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], accept: float = ACCEPT
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    accept: float = ACCEPT,
+    *,
+    run_code: bool = False,
 ) -> ImageDetector:
     """Read a model directory; it needs neither DVC nor the data, and works wherever it lies.
 
@@ -120,6 +123,8 @@ def load_detector(
         Of several directories, such as the seeds of one experiment, the mean energy decides.
     accept : float in (0, 1]
         Share of the val images that are in-distribution, which sets tau.
+    run_code : bool
+        Whether the code of a network of one's own may be run, which lies in its directory.
 
     Raises
     ------
@@ -130,7 +135,7 @@ def load_detector(
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if not paths:
         raise SnojoeError("expected at least one model directory")
-    loaded = {str(each): _load(Path(each)) for each in paths}
+    loaded = {str(each): _load(Path(each), run_code) for each in paths}
     configs = [config for _, config, _ in loaded.values()]
     sizes = {(config.preprocessing.image_size, config.preprocessing.resize) for config in configs}
     if len(sizes) > 1:
@@ -142,8 +147,8 @@ def load_detector(
     return ImageDetector(models, decision, configs[0].preprocessing)
 
 
-def _load(folder: Path) -> tuple[Classifier, ModelConfig, FloatArray]:
-    model, config = load_model(folder)
+def _load(folder: Path, run_code: bool) -> tuple[Classifier, ModelConfig, FloatArray]:
+    model, config = load_model(folder, run_code=run_code)
     made_for = config.preprocessing
     try:
         read_resize(made_for.resize)

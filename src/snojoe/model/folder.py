@@ -6,6 +6,7 @@
 ``config.json``           `ModelConfig`
 ``history.csv``           loss and mAP by epoch; written by a training, read for the plots
 ``sigma.csv``             sigma by epoch and weight; as ``history.csv``
+``network.py``            the code of a network of one's own; no other model has it
 ``SHA256SUMS``            checksums of all the others
 ========================  =========================================================================
 
@@ -24,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.preprocessing import Preprocessing
+from snojoe.model.weights import NETWORK
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import SUMS, check_sums, write_csv, write_json, write_sums
 from snojoe.support.text import first_line
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _VAL_ENERGIES = "val_energies"
+_HEAD = ("head.classifier.weight", "head.classifier.bias")
 _HISTORY = "history.csv"
 _SIGMAS = "sigma.csv"
 
@@ -131,7 +134,12 @@ def save_model(
     import torch
     from safetensors.torch import save
 
+    from snojoe.model.own_network import OwnClassifier
+
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if isinstance(model, OwnClassifier):
+        weight, bias = model.linear_head()
+        state |= {_HEAD[0]: weight.cpu().contiguous(), _HEAD[1]: bias.cpu().contiguous()}
     state[_VAL_ENERGIES] = torch.from_numpy(val_energies)
     # Not save_file: nobody but its owner may read what it makes, and its error about a full disk
     # is no OSError.
@@ -143,28 +151,47 @@ def save_model(
     write_sums(folder)
 
 
-def load_model(folder: Path) -> tuple[Classifier, ModelConfig]:
+def load_model(folder: Path, *, run_code: bool = False) -> tuple[Classifier, ModelConfig]:
     """Read a model and its config; the model is on the CPU and in eval mode.
 
-    Where ``SHA256SUMS`` lies beside the two files, they are checked against it.
+    Where ``SHA256SUMS`` lies beside the files, they are checked against it.
+
+    Parameters
+    ----------
+    folder : Path
+    run_code : bool
+        Whether the code of a network of one's own may be run, which lies in its folder.
 
     Raises
     ------
     SnojoeError
-        If the folder is not a model directory or its parts do not fit together.
+        If the folder is not a model directory, its parts do not fit together, or it holds code
+        that may not be run.
     """
     from safetensors.torch import load_file
 
     from snojoe.model.classifier import build_classifier
+    from snojoe.model.own_network import build_own
 
-    if (folder / SUMS).exists():
-        check_sums(folder, only=[CONFIG, _WEIGHTS])
     config = read_config(folder)
+    own = config.model.get("own")
+    if own and not run_code:
+        raise SnojoeError(
+            f"{folder}: a network of one's own, whose code lies in {folder / NETWORK}; it is run "
+            "only where you allow it: run_code=True, or --run-code"
+        )
+    if (folder / SUMS).exists():
+        check_sums(folder, only=[CONFIG, _WEIGHTS, *([NETWORK] if own else [])])
     try:
         state = load_file(folder / _WEIGHTS)
         state.pop(_VAL_ENERGIES, None)
         size = config.preprocessing.image_size
-        model = build_classifier(config.arch, len(config.classes), image_size=size)
+        model: Classifier
+        if own:
+            model = build_own(folder / NETWORK, own, config.classes)
+            state = {name: tensor for name, tensor in state.items() if name not in _HEAD}
+        else:
+            model = build_classifier(config.arch, len(config.classes), image_size=size)
         model.load_state_dict(state)
         model.mean, model.std = config.preprocessing.mean, config.preprocessing.std
     except FileNotFoundError:
@@ -223,13 +250,15 @@ def read_val_energies(folder: Path) -> FloatArray:
 def read_head(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weight (K, 1000) and bias (K,) of the last linear layer, float32; without torch.
 
+    Of a network of one's own (K, D), with D = 0 where its head is not one linear layer.
+
     Raises
     ------
     SnojoeError
         If the folder holds no readable model.
     """
     try:
-        weight, bias = _read_tensors(folder, "head.classifier.weight", "head.classifier.bias")
+        weight, bias = _read_tensors(folder, *_HEAD)
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ValueError(f"a head of shapes {weight.shape} and {bias.shape}")
     except (OSError, SafetensorError, ValueError) as error:

@@ -19,7 +19,7 @@ from snojoe.model.architectures import layer_names
 from snojoe.params import Params
 from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
-from snojoe.results.markdown import id_test_note
+from snojoe.results.markdown import id_test_note, no_sn_note
 from snojoe.results.paper import TABLE_2, TABLE_3, paper_cut, published
 from snojoe.results.report.pictures import PictureSet, data_uri, picture_sets
 from snojoe.results.report.summaries import LayerSigma, mean_distances, sigma_by_layer
@@ -107,7 +107,7 @@ def read_page(params: Params, folders: Folders) -> Page:
         threshold=experiment.threshold(params.sn_layers, params.seeds[0]),
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
         distances=mean_distances(distances),
-        id_test_note=id_test_note(sets).strip(),
+        id_test_note=(id_test_note(sets) + no_sn_note(params.sn_layers)).strip(),
         tuned=bool(statistics.tuning),
     )
 
