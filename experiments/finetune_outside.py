@@ -13,14 +13,17 @@ import timm
 import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 NAME = "tf_efficientnet_lite0"
-CLASSES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
-    "person pottedplant sheep sofa train tvmonitor"
-).split()
+CLASSES = [
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+]
 
 
 class Voc(Dataset[tuple[Tensor, Tensor]]):
@@ -66,7 +69,8 @@ def learn_head(model: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], devi
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.5)
     for _ in range(300):
         optimizer.zero_grad()
-        nn.functional.binary_cross_entropy_with_logits(head(z), y).backward()
+        loss = nn.functional.binary_cross_entropy_with_logits(head(z), y)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
 
@@ -92,9 +96,9 @@ def main() -> None:
         pretrained=True,
         pretrained_cfg_overlay={"file": args.weights},
     ).to(device)
-    config = timm.data.resolve_data_config(model=model)
-    plain = timm.data.create_transform(**config)
-    crops = timm.data.create_transform(**config, is_training=True, scale=(0.5, 1.0))
+    config = resolve_data_config(model=model)  # type: ignore[no-untyped-call]
+    plain = create_transform(**config)
+    crops = create_transform(**config, is_training=True, scale=(0.5, 1.0))
     train = ["VOC2012/train", "VOC2007/trainval"]
 
     def loader(lists: list[str], transform: nn.Module, shuffle: bool = False) -> DataLoader:  # type: ignore[type-arg]
@@ -125,7 +129,7 @@ def main() -> None:
             optimizer.zero_grad()
             logits = model(images.to(device))
             loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(device))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
         print(f"epoch {epoch + 1}: val mAP {mean_ap(model, val, device):.4f}", flush=True)
