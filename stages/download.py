@@ -10,11 +10,13 @@ from snojoe.params import Params
 def download(params: Params) -> None:
     from snojoe.data.fetch import fetch
     from snojoe.data.weights import check_network, fetch_weights, preprocessing_hint
-    from snojoe.model.weights import weights_file
+    from snojoe.model.weights import NETWORK, weights_file
 
     model = params.model
-    print(fetch_weights(model.arch, model.weights, Path(params.data.folder), FOLDERS.weights))
-    check_network(params, weights_file(FOLDERS.weights))
+    folder, target = Path(params.data.folder), FOLDERS.weights
+    code = model.own.network.rpartition(":")[0] if model.own else None
+    print(fetch_weights(model.arch, model.weights, folder, target, code))
+    check_network(params, weights_file(target), target / NETWORK)
     if hint := preprocessing_hint(params):
         print(hint)
     for line in fetch(params.data, FOLDERS.raw, CHECKPOINTS / "downloads"):

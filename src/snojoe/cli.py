@@ -174,6 +174,7 @@ def _add_detect(commands: Commands) -> None:
         help="decide about all images at once instead: of those that are flagged, on average at "
         "most this share is in-distribution (Benjamini and Hochberg); the output comes at the end",
     )
+    _add_run_code(command)
     command.add_argument("--format", choices=["table", "csv", "json", "jsonl"], default="table")
     command.set_defaults(call=detect)
 
@@ -200,6 +201,7 @@ def _add_calibrate(commands: Commands) -> None:
     measured.add_argument(
         "--test", nargs="+", default=[], metavar="PATH", help="other images, to measure them on"
     )
+    _add_run_code(command)
     command.set_defaults(call=calibrate)
 
 
@@ -219,6 +221,7 @@ def _add_export(commands: Commands) -> None:
         help="model directory (default: the first seed of models/sn<L>)",
     )
     _add_accept(command)
+    _add_run_code(command)
     command.set_defaults(call=export)
 
 
@@ -257,6 +260,14 @@ def _add_accept(command: argparse.ArgumentParser) -> None:
         default=0.95,
         metavar="SHARE",
         help="share of new in-distribution images that is to be accepted (default: 0.95)",
+    )
+
+
+def _add_run_code(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--run-code",
+        action="store_true",
+        help="allow the code in the directory of a network of one's own (model.arch: own) to run",
     )
 
 
@@ -300,7 +311,7 @@ def detect(options: argparse.Namespace) -> int:
 
     # Names that are not UTF-8 go out as the bytes that came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    detector = load_detector(folders, options.accept, options.confidence)
+    detector = load_detector(folders, options.accept, options.confidence, run_code=options.run_code)
     decision = detector.decision
     _tell(f"{_count(len(folders), 'model')}; {_promise(options, decision)}")
     left_out: LeftOut = {}
@@ -338,7 +349,7 @@ def calibrate(options: argparse.Namespace) -> int:
     from snojoe.measures.conformal import share_interval
     from snojoe.model.decision import ACCEPT
 
-    detector = load_detector(folder)
+    detector = load_detector(folder, run_code=options.run_code)
     found = energies_of(detector, image_files(options.paths))
     test = energies_of(detector, image_files(options.test))
     out = held_out(found.names, options.hold_out or 0)
@@ -348,7 +359,7 @@ def calibrate(options: argparse.Namespace) -> int:
         test = Energies(apart, found.values[out], [])
         found = Energies(kept, found.values[[not each for each in out]], found.unreadable)
     tau = calibrate(folder, found, ", ".join(options.paths))
-    decision = load_detector(folder).decision
+    decision = load_detector(folder, run_code=options.run_code).decision
     options.accept, options.confidence, options.fdr = ACCEPT, None, None
     print(f"{folder}: {_promise(options, decision)}")
     if n := len(test.values):
@@ -389,7 +400,7 @@ def export(options: argparse.Namespace) -> None:
     _quiet_libraries()
     from snojoe.detect.export import export_onnx
 
-    difference = export_onnx(folder, options.onnx, options.accept)
+    difference = export_onnx(folder, options.onnx, options.accept, run_code=options.run_code)
     size = human_size(options.onnx.stat().st_size)
     print(f"{options.onnx}: {folder}, {size}; differs from PyTorch by at most {difference:.0e}")
 

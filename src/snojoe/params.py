@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from snojoe.model.architectures import LEAST_SIZE, TRUNKS, is_timm, layer_names
+from snojoe.model.architectures import LEAST_SIZE, OWN, TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -251,9 +251,42 @@ class Data(_Section):
         return not self.splits.by_shares and self.splits.test == self.splits.val
 
 
+class OwnNetwork(_Section):
+    """A network that is trained already.
+
+    ``network`` is ``file.py:function`` in ``data.folder``; the function takes nothing and returns
+    an ``nn.Module``. ``classes`` are its labels in the order of its logits, where that is not the
+    data's; ``head`` its last linear layer, or nothing; ``features`` the module that pools.
+    """
+
+    network: Annotated[str, Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
+    classes: Annotated[list[str], Field(min_length=1)] | None = None
+    head: str | None = None
+    features: str | None = None
+
+    @field_validator("network")
+    @classmethod
+    def _in_the_folder(cls, network: str) -> str:
+        _check_inside(network, "file.py:function")
+        return network
+
+    @model_validator(mode="after")
+    def _something_is_read(self) -> Self:
+        if self.head is None and self.features is None:
+            raise ValueError("expected head, the last linear layer, or features, what pools")
+        return self
+
+
 class Model(_Section):
     arch: str
     weights: str | None
+    own: OwnNetwork | None = None
+
+    @model_validator(mode="after")
+    def _own_is_described(self) -> Self:
+        if (self.arch == OWN) != (self.own is not None):
+            raise ValueError("own: expected it for arch: own, and for no other")
+        return self
 
     @field_validator("arch")
     @classmethod
@@ -262,8 +295,10 @@ class Model(_Section):
             name, _, tag = arch.partition(".")
             if tag:
                 raise ValueError(f"expected {name}, with model.weights: {tag}; got {arch!r}")
-        elif arch not in TRUNKS:
-            raise ValueError(f"expected one of {', '.join(TRUNKS)} or timm/<name>; got {arch!r}")
+        elif arch not in (*TRUNKS, OWN):
+            raise ValueError(
+                f"expected one of {', '.join(TRUNKS)}, timm/<name> or {OWN}; got {arch!r}"
+            )
         return arch
 
     @field_validator("weights")
@@ -294,7 +329,7 @@ class Augment(_Section):
 
 
 class Train(_Section):
-    epochs: PositiveInt
+    epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
     gradient_accumulation: PositiveInt
     lr: PositiveFloat
@@ -354,6 +389,8 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _depths_exist(self) -> Self:
+        if self.model.arch == OWN and self.depths != [0]:
+            raise ValueError("sn_layers: expected 0, and no other depth, for model.arch: own")
         if is_timm(self.model.arch):  # `check_classifier`: to look at it imports torch
             return self
         names = layer_names(self.model.arch)
@@ -362,6 +399,15 @@ class Params(_Section):
                 raise ValueError(
                     f"sn_layers: expected 0 to {len(names)} for {self.model.arch}; got {depth}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_is_trained_already_is_not_trained(self) -> Self:
+        own = self.model.arch == OWN
+        if own != (self.train.epochs == 0):
+            raise ValueError("train.epochs: expected 0 for model.arch: own, and more for any other")
+        if own and len(self.seeds) > 1:
+            raise ValueError("seeds: expected one for model.arch: own, which nothing is drawn for")
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ WRAPPED = {
     "without counters": lambda s: {n: v for n, v in s.items() if "num_batches" not in n},
     "options and numbers": lambda s: {
         "state_dict": s,
-        "args": argparse.Namespace(lr=0.1),
+        "args": argparse.Namespace(lr=0.1, out=Path("runs"), best=Path("a/b.pth")),
         "best": np.float64(0.5),
         "curve": np.zeros(2, np.float32),
     },

@@ -1,15 +1,22 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from committed import committed
 from conftest import jpeg
 
 import snojoe
 from snojoe.data.shards import ShardRow, write_shards
+from snojoe.detect.export import TOLERANCE, export_onnx
+from snojoe.detectors import DETECTORS, fit_detector
+from snojoe.detectors.outputs import load_head, load_outputs
 from snojoe.experiment import Folders
+from snojoe.inference.infer import infer_id, infer_ood
+from snojoe.model.architectures import layer_names
 from snojoe.model.folder import check_model, load_model, read_config, read_history, read_sigmas
 from snojoe.params import Params
 from snojoe.training import loop
@@ -86,3 +93,57 @@ def test_of_several_processes_only_the_first_writes(params, folders, tmp_path, m
     train_model(params, 0, 0, folders, tmp_path / "checkpoints")
     assert capsys.readouterr().out == ""
     assert not folders.models.exists()
+
+
+@pytest.mark.slow
+def test_a_vision_transformer_goes_all_the_way(folders, tmp_path):
+    pytest.importorskip("timm")
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    tree = yaml.safe_load(committed("params.yaml"))
+    tree["data"]["image_size"] = SIZE
+    tree["model"] = {"arch": "timm/test_vit", "weights": None}
+    tree["train"] |= {"epochs": 2, "batch_size": 8, "freeze_after_epoch": 1}
+    tree["infer"]["tune"] = True
+    tree["seeds"] = [0]
+    tree["sn_layers"] = depth = len(layer_names("timm/test_vit"))
+    shutil.copytree(folders.prepared / "val", folders.prepared / "test")
+    for name in tree["data"]["ood"]:
+        shutil.copytree(folders.prepared / "val", folders.prepared / "ood" / name)
+    params = Params.model_validate(tree)
+    for sn_layers in (0, depth):
+        train_model(params, sn_layers, 0, folders, tmp_path / "checkpoints")
+        infer_id(params, folders, sn_layers)
+        infer_ood(params, folders, sn_layers)
+    model = folders.model(depth, 0)
+    sigmas = read_sigmas(model)
+    last = sigmas[sigmas.epoch == 2]
+    assert last.normalized.all()
+    assert last.sigma.to_numpy() == pytest.approx(1, rel=1e-2)
+    assert any("attn.qkv" in name for name in last.weight)
+    splits = [load_outputs(folders.outputs(depth, 0, name)) for name in ("train", "val")]
+    for name in DETECTORS:
+        detector = fit_detector(name, *splits, load_head(model))
+        assert np.isfinite(detector.score_outputs(splits[1])).all()
+    (found,) = snojoe.load_detector(model)([np.zeros((30, 20, 3), np.uint8)])
+    assert set(found.probabilities) == {"cat", "dog"}
+    assert export_onnx(model, tmp_path / "vit.onnx", 0.95) <= TOLERANCE
+
+
+def test_a_network_that_is_trained_already_is_taken_as_it_is(folders):
+    tree = yaml.safe_load(committed("params.yaml"))
+    own = {"network": "net.py:make", "classes": ["dog", "cat"], "head": "fc"}
+    tree["data"]["image_size"] = SIZE
+    tree["model"] = {"arch": "own", "weights": None, "own": own}
+    tree["train"]["epochs"], tree["seeds"], tree["sn_layers"] = 0, [0], 0
+    tree["ablation"]["sn_layers"] = [0, 0, 0, 0]
+    code = "import torch\nfrom torchvision.models import resnet18\n\n\ndef make():\n"
+    code += "    torch.manual_seed(1)\n    return resnet18(num_classes=2)\n"
+    (folders.weights / "network.py").write_text(code)
+    train_model(Params.model_validate(tree), 0, 0, folders, folders.root / "checkpoints")
+    model, config = load_model(folders.model(0, 0), run_code=True)
+    assert (config.arch, config.classes, config.normalized_weights) == ("own", ["cat", "dog"], 0)
+    assert read_history(folders.model(0, 0)).epoch.tolist() == [0]
+    images = torch.randn(3, 3, SIZE, SIZE)
+    with torch.no_grad():
+        assert torch.equal(model(images), model.network(images)[:, [1, 0]])
+    check_model(folders.model(0, 0))

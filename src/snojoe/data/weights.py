@@ -10,13 +10,15 @@ from snojoe.data.fetch import CHECKSUMS, edited_files, files_in, read_checksums
 from snojoe.data.preprocessing import preprocessing_of
 from snojoe.model.architectures import is_timm
 from snojoe.model.described import described_preprocessing
-from snojoe.model.weights import WEIGHTS_SUFFIXES, weights_suffix
+from snojoe.model.weights import NETWORK, WEIGHTS_SUFFIXES, weights_suffix
 from snojoe.params import Params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_folder, sha256, write_json
 
 
-def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) -> str:
+def fetch_weights(
+    arch: str, weights: str | None, folder: Path, target: Path, code: str | None = None
+) -> str:
     """Put the initial weights of the trunk into ``target``, or nothing where there are none.
 
     Parameters
@@ -28,6 +30,8 @@ def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) ->
         or, for a network of timm's, a tag such as ``in1k``.
     folder : Path
         The user's archives.
+    code : str, optional
+        File of code in ``folder``, of a network of one's own.
     target : Path
         Folder to create or replace; always holds ``source.json``, which says what was asked for.
         A file that was downloaded is kept.
@@ -42,7 +46,7 @@ def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) ->
     SnojoeError
         If there is no such file or name, its checksum is wrong, or ``target`` was edited.
     """
-    asked = {"arch": arch, "weights": weights}
+    asked = {"arch": arch, "weights": weights} | ({"code": code} if code else {})
     there = {path: sha256(path) for path in files_in(target) if path.name != "source.json"}
     if edited := edited_files(there, read_checksums(target)):
         raise SnojoeError("\n".join(edited))
@@ -54,25 +58,32 @@ def fetch_weights(arch: str, weights: str | None, folder: Path, target: Path) ->
 
     with atomic_folder(target) as temporary:
         write_json(temporary / "source.json", asked)
-        if weights is None:
+        if code:
+            source = folder / code
+            if not source.is_file():
+                raise SnojoeError(f"{source}: no such file of code (model.own.network)")
+            shutil.copyfile(source, temporary / NETWORK)
+        elif weights is None:
             return f"{target}: none, the trunk starts from random weights"
-        if suffix is not None:
+        if suffix is not None and weights is not None:
             source = folder / weights
             if not source.is_file():
                 raise SnojoeError(f"{source}: no such weights file (model.weights)")
             shutil.copyfile(source, temporary / f"weights{suffix}")
+        elif weights is None:
+            pass  # the code has them
         elif is_timm(arch):
             from snojoe.model.timm_networks import download_pretrained
 
             download_pretrained(arch, weights, temporary / "weights.safetensors")
         else:
             _download_torchvision_weights(arch, weights, temporary / "weights.pth")
-        made = {sha256(path): path.name for path in temporary.glob("weights.*")}
-        write_json(temporary / CHECKSUMS, made)
-    return f"{target}: {weights}"
+        copied = (path for path in temporary.iterdir() if path.name != "source.json")
+        write_json(temporary / CHECKSUMS, {sha256(path): path.name for path in copied})
+    return f"{target}: {code or weights}"
 
 
-def check_network(params: Params, weights: Path | None) -> None:
+def check_network(params: Params, weights: Path | None, code: Path | None = None) -> None:
     """See that the network takes the weights, the depths and the size of the images.
 
     Parameters
@@ -80,6 +91,8 @@ def check_network(params: Params, weights: Path | None) -> None:
     params : Params
     weights : Path or None
         Its initial weights.
+    code : Path, optional
+        The code of a network of one's own, which is run.
 
     Raises
     ------
@@ -87,6 +100,13 @@ def check_network(params: Params, weights: Path | None) -> None:
         Naming the file or parameter, with the first differences.
     """
     arch, size = params.model.arch, params.data.image_size
+    if params.model.own and code:
+        from snojoe.model.own_network import build_own, check_own
+
+        own = params.model.own.model_dump()
+        if own["classes"]:  # or they are the data's, which is not read yet
+            check_own(build_own(code, own, own["classes"], weights), own, size)
+        return
     if weights is None and not is_timm(arch):
         return  # the parameters are checked already
     from snojoe.model.classifier import build_classifier, check_classifier

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from snojoe.detect.image_detector import ImageDetector, load_detector
 from snojoe.model.classifier import Classifier
+from snojoe.model.own_network import OwnClassifier
 from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_file
@@ -72,12 +73,14 @@ def _half(number: Any) -> Any:
     return (number + (number % 2) * ((number // 2) % 2)) // 2
 
 
-def export_onnx(folder: Path, target: Path, accept: float) -> float:
+def export_onnx(folder: Path, target: Path, accept: float, *, run_code: bool = False) -> float:
     """Write a model directory as an ONNX file and check it against PyTorch.
 
     The input ``image`` is (H, W, 3) uint8; the outputs are ``probabilities`` (K,) and ``energy``,
     float32, and ``in_distribution``, bool. The metadata hold ``classes`` and ``label_thresholds``
     (JSON lists), ``tau`` and ``accept``.
+
+    ``run_code`` is that of `load_detector`.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def export_onnx(folder: Path, target: Path, accept: float) -> float:
     except ImportError as error:
         raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
 
-    detector = load_detector(folder, accept)
+    detector = load_detector(folder, accept, run_code=run_code)
     module = detector_module(detector)
     rng = np.random.default_rng(0)
     shapes = [(37, 53, 3), (400, 300, 3)]
@@ -131,6 +134,8 @@ def export_onnx(folder: Path, target: Path, accept: float) -> float:
 def detector_module(detector: ImageDetector) -> DetectorModule:
     """The first model of a detector, as it is exported."""
     model = detector.models[0].to("cpu")
+    if isinstance(model, OwnClassifier):
+        model.unhook()
     return DetectorModule(model, detector.preprocessing, detector.decision.tau).eval()
 
 

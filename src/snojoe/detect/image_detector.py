@@ -114,6 +114,8 @@ def load_detector(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     accept: float = ACCEPT,
     confidence: float | None = None,
+    *,
+    run_code: bool = False,
 ) -> ImageDetector:
     """Load a model directory, wherever it lies.
 
@@ -126,6 +128,8 @@ def load_detector(
     confidence : float in (0, 1), optional
         With which it is to be at least that share, given the images that tau is fitted on; without
         it the share is met on average.
+    run_code : bool
+        Whether the code of a network of one's own may be run, which lies in its directory.
 
     Raises
     ------
@@ -136,7 +140,7 @@ def load_detector(
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if not paths:
         raise SnojoeError("expected at least one model directory")
-    loaded = {str(each): _load(Path(each)) for each in paths}
+    loaded = {str(each): _load(Path(each), run_code) for each in paths}
     configs = [config for _, config, _ in loaded.values()]
     sizes = {(config.preprocessing.image_size, config.preprocessing.resize) for config in configs}
     if len(sizes) > 1:
@@ -150,8 +154,8 @@ def load_detector(
     return ImageDetector(models, decision, configs[0].preprocessing)
 
 
-def _load(folder: Path) -> tuple[Classifier, ModelConfig, FloatArray]:
-    model, config = load_model(folder)
+def _load(folder: Path, run_code: bool) -> tuple[Classifier, ModelConfig, FloatArray]:
+    model, config = load_model(folder, run_code=run_code)
     made_for = config.preprocessing
     try:
         read_resize(made_for.resize)

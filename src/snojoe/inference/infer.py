@@ -60,7 +60,7 @@ def infer_ood(params: Params, folders: Folders, sn_layers: int) -> None:
 def _load_models(params: Params, folders: Folders, sn_layers: int) -> list[Classifier]:
     """The models of a depth, in the order of the seeds."""
     torch.set_num_threads(params.infer.threads)
-    return [load_model(folders.model(sn_layers, seed))[0] for seed in params.seeds]
+    return [load_model(folders.model(sn_layers, seed), run_code=True)[0] for seed in params.seeds]
 
 
 def _written(folder: Path) -> AbstractContextManager[Path]:

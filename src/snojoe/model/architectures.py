@@ -31,6 +31,10 @@ LEAST_SIZE = dict.fromkeys(TRUNKS, 16) | {"densenet121": 29}
 28 pixels nothing is left for the last. The others would take less."""
 
 
+OWN = "own"
+"""The architecture of a network that is trained already: `snojoe.model.own_network`."""
+
+
 def is_timm(arch: str) -> bool:
     """Whether a trunk is one of timm's: ``timm/<name>``."""
     return arch.startswith("timm/")
@@ -46,6 +50,8 @@ def layer_names(arch: str) -> list[str]:
     SnojoeError
         If timm is not installed or has no such network.
     """
+    if arch == OWN:
+        return ["network"]
     if not is_timm(arch):
         return [*TRUNKS[arch], "avgpool", "head"]
     from snojoe.model import timm_networks

@@ -1,15 +1,6 @@
 """The folder of a trained model: what lies in it, and all that writes and reads it.
 
-===========================  ======================================================================
-``model.safetensors``        the weights, spectral normalisation folded into them, by the names of
-                             `Classifier`'s state dict; and ``val_energies``
-``config.json``              `ModelConfig`
-``calibration.safetensors``  what `write_calibration` puts in the place of ``val_energies``
-``history.csv``              loss and mAP by epoch; written by a training, read for the plots
-``sigma.csv``                sigma by epoch and weight; as ``history.csv``
-``SHA256SUMS``               checksums of all the others
-===========================  ======================================================================
-
+===========================  ===============================================================
 The first two are enough to detect with. Only `load_model` and `save_model` import torch.
 """
 
@@ -25,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.preprocessing import Preprocessing
+from snojoe.model.weights import NETWORK
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import SUMS, atomic_file, check_sums, write_csv, write_json, write_sums
 from snojoe.support.text import first_line
@@ -38,6 +30,7 @@ CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _CALIBRATION = "calibration.safetensors"
 _VAL_ENERGIES = "val_energies"
+_HEAD = ("head.classifier.weight", "head.classifier.bias")
 _HISTORY = "history.csv"
 _SIGMAS = "sigma.csv"
 
@@ -137,7 +130,12 @@ def save_model(
     import torch
     from safetensors.torch import save
 
+    from snojoe.model.own_network import OwnClassifier
+
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if isinstance(model, OwnClassifier):
+        weight, bias = model.linear_head()
+        state |= {_HEAD[0]: weight.cpu().contiguous(), _HEAD[1]: bias.cpu().contiguous()}
     state[_VAL_ENERGIES] = torch.from_numpy(val_energies)
     # Not save_file: nobody but its owner may read what it makes, and its error about a full disk
     # is no OSError.
@@ -172,29 +170,48 @@ def write_calibration(
     write_sums(folder)
 
 
-def load_model(folder: Path) -> tuple[Classifier, ModelConfig]:
+def load_model(folder: Path, *, run_code: bool = False) -> tuple[Classifier, ModelConfig]:
     """Read a model and its config; the model is on the CPU and in eval mode.
 
-    Where ``SHA256SUMS`` lies beside the two files, they are checked against it.
+    Where ``SHA256SUMS`` lies beside the files, they are checked against it.
+
+    Parameters
+    ----------
+    folder : Path
+    run_code : bool
+        Whether the code of a network of one's own may be run, which lies in its folder.
 
     Raises
     ------
     SnojoeError
-        If the folder is not a model directory or its parts do not fit together.
+        If the folder is not a model directory, its parts do not fit together, or it holds code
+        that may not be run.
     """
     from safetensors.torch import load_file
 
     from snojoe.model.classifier import build_classifier
+    from snojoe.model.own_network import build_own
 
-    if (folder / SUMS).exists():
-        own = [_CALIBRATION] if (folder / _CALIBRATION).exists() else []
-        check_sums(folder, only=[CONFIG, _WEIGHTS, *own])
     config = read_config(folder)
+    own = config.model.get("own")
+    if own and not run_code:
+        raise SnojoeError(
+            f"{folder}: a network of one's own, whose code lies in {folder / NETWORK}; it is run "
+            "only where you allow it: run_code=True, or --run-code"
+        )
+    if (folder / SUMS).exists():
+        others = [_CALIBRATION] if (folder / _CALIBRATION).exists() else []
+        check_sums(folder, only=[CONFIG, _WEIGHTS, *others, *([NETWORK] if own else [])])
     try:
         state = load_file(folder / _WEIGHTS)
         state.pop(_VAL_ENERGIES, None)
         size = config.preprocessing.image_size
-        model = build_classifier(config.arch, len(config.classes), image_size=size)
+        model: Classifier
+        if own:
+            model = build_own(folder / NETWORK, own, config.classes)
+            state = {name: tensor for name, tensor in state.items() if name not in _HEAD}
+        else:
+            model = build_classifier(config.arch, len(config.classes), image_size=size)
         model.load_state_dict(state)
         model.mean, model.std = config.preprocessing.mean, config.preprocessing.std
     except FileNotFoundError:
@@ -254,13 +271,15 @@ def read_val_energies(folder: Path) -> FloatArray:
 def read_head(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weight (K, 1000) and bias (K,) of the last linear layer, float32; without torch.
 
+    Of a network of one's own (K, D), with D = 0 where its head is not one linear layer.
+
     Raises
     ------
     SnojoeError
         If the folder holds no readable model.
     """
     try:
-        weight, bias = _read_tensors(folder, "head.classifier.weight", "head.classifier.bias")
+        weight, bias = _read_tensors(folder, *_HEAD)
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ValueError(f"a head of shapes {weight.shape} and {bias.shape}")
     except (OSError, SafetensorError, ValueError) as error:

@@ -7,7 +7,7 @@ import pickle
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,18 @@ State = dict[str, Tensor]
 # Under which names scripts keep the weights, beside an optimiser's state and whatever else.
 _KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
 
-# What scripts write beside them and which only holds values: the options, and NumPy's numbers.
+# What scripts write beside them and which only holds values: options, paths, NumPy's numbers.
 _SCALAR, _ARRAY = (each.__reduce__()[0] for each in (np.float64(0), np.zeros(0)))
 _VALUES: list[Any] = [
     argparse.Namespace,
     np.dtype,
     np.ndarray,
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")),
+    *(
+        (pure, f"{module}.{name}")
+        for module in ("pathlib", "pathlib._local")
+        for pure, name in ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"))
+    ),
     *(
         (function, f"{module}.multiarray.{name}")
         for module in ("numpy.core", "numpy._core")

@@ -4,6 +4,9 @@ from pathlib import Path
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth.tar", ".pth", ".pt", ".bin", ".ckpt")
 
+NETWORK = "network.py"
+"""What the code of a network of one's own is called, beside its weights and in a model's folder."""
+
 
 def weights_suffix(name: str | Path | None) -> str | None:
     """The suffix of a file of weights, in lower case; None for any other name, such as a tag."""

@@ -41,7 +41,10 @@ Name = TypeVar("Name", str, int)
 
 
 def compared_models(sn_layers: int) -> dict[str, int]:
-    """The models of Table 2 -> their depth: the control, without SN, and the one with it."""
+    """The models of Table 2 -> their depth: the control, without SN, and the one with it.
+
+    Where that depth is 0 both are the control, and `no_sn_note` says so.
+    """
     return {"control": 0, "sn": sn_layers}
 
 
@@ -109,7 +112,8 @@ class Grid(Generic[GridRow]):
 def score_grid(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
     """Every score on the control and on the SN model, as tuned where it was tuned (Table 2)."""
     models = compared_models(sn_layers)
-    rows = [ScoreRow(score, m, depth) for score in DETECTORS for m, depth in models.items()]
+    scores = usable_scores(experiment)
+    rows = [ScoreRow(score, m, depth) for score in scores for m, depth in models.items()]
 
     def fitted(row: ScoreRow, seed: int) -> Detector:
         train = experiment.outputs(row.sn_layers, seed, "train")
@@ -119,6 +123,16 @@ def score_grid(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
         return fit_detector(row.score, train, val, experiment.head(row.sn_layers, seed), **params)
 
     return _grid(experiment, rows, fitted)
+
+
+def usable_scores(experiment: Experiment) -> list[str]:
+    """The scores whose arrays the models give: without a linear head some have no columns."""
+    outputs = experiment.outputs(0, experiment.seeds[0], "val")
+    return [
+        name
+        for name, detector in DETECTORS.items()
+        if all(getattr(outputs, field).shape[1] for field in detector.consumes)
+    ]
 
 
 def depth_grid(experiment: Experiment, depths: Iterable[int]) -> Grid[DepthRow]:

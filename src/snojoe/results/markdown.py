@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import DETECTORS
@@ -84,6 +84,21 @@ def id_test_note(sets: PreparedSets) -> str:
     if not sets.id_test_is_val:
         return ""
     return "\nThe in-distribution test set is the val split, by choice (data.splits.test).\n"
+
+
+def no_sn_note(sn_layers: int) -> str:
+    """A sentence for where there is no SN model, otherwise nothing."""
+    if sn_layers:
+        return ""
+    return "\nThere is no SN model (sn_layers is 0): its rows repeat the control.\n"
+
+
+def left_out_note(scores: Container[str]) -> str:
+    """A sentence on the scores that a table does not have, otherwise nothing."""
+    titles = [detector.title for name, detector in DETECTORS.items() if name not in scores]
+    if not titles:
+        return ""
+    return f"\nLeft out, since the head is not one linear layer: {', '.join(titles)}.\n"
 
 
 def _set_table(heading: str, table: SetTable, seeds: int) -> str:

@@ -21,6 +21,8 @@ from snojoe.results.headline import headline_markdown, verdicts
 from snojoe.results.markdown import (
     full_table2_markdown,
     id_test_note,
+    left_out_note,
+    no_sn_note,
     table2_markdown,
     tuning_markdown,
 )
@@ -100,11 +102,15 @@ def write_metrics(
     write_scores(metrics / "scores.json", scores)
     write_summary(metrics / "summary.json", summary)
     write_statistics(metrics / "statistics.json", statistics)
-    return write_markdown(experiment, table2, scores, statistics)
+    return write_markdown(experiment, table2, scores, statistics, depth)
 
 
 def write_markdown(
-    experiment: Experiment, table2: pd.DataFrame, scores: Scores, statistics: Statistics
+    experiment: Experiment,
+    table2: pd.DataFrame,
+    scores: Scores,
+    statistics: Statistics,
+    sn_layers: int,
 ) -> str:
     """Write both forms of Table 2 and the headline, which is returned."""
     folders, seeds = experiment.folders, len(experiment.seeds)
@@ -113,9 +119,11 @@ def write_markdown(
     cuts = {ood_set: paper_cut(figures) for ood_set, figures in beside[PAPERS].items()}
     tables = table2_sets(table2, statistics, beside)
     text = table2_markdown(tables, statistics, cuts)
-    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}"
+    alone = no_sn_note(sn_layers)
+    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}{alone}"
     full = full_table2_markdown(full_table2_sets(table2), seeds)
-    headline = headline_markdown(verdicts(scores, statistics), tables, statistics)
+    full += alone + left_out_note(set(table2.score))
+    headline = headline_markdown(verdicts(scores, statistics), tables, statistics) + alone
     write_text(folders.metrics / "table2.md", text)
     write_text(folders.metrics / "table2_full.md", full)
     write_text(folders.metrics / "headline.md", headline)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from snojoe.experiment import Folders
 from snojoe.model.classifier import Classifier, build_classifier, check_classifier
 from snojoe.model.decision import fit_decision
 from snojoe.model.folder import ModelConfig, save_model
+from snojoe.model.own_network import build_own, check_own
+from snojoe.model.pixels import default_device
 from snojoe.model.preprocessing import Preprocessing, read_resize
-from snojoe.model.weights import weights_file
+from snojoe.model.weights import NETWORK, weights_file
 from snojoe.params import Params
 from snojoe.spectral_norm import fold_spectral_norm
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
@@ -27,7 +31,7 @@ from snojoe.training.checkpoint import fingerprint, remove_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
 from snojoe.training.loop import train_classifier
 from snojoe.training.record import Record
-from snojoe.training.validation import predict_labelled
+from snojoe.training.validation import predict_labelled, validate
 
 
 def train_model(
@@ -57,6 +61,9 @@ def train_model(
     classes = read_classes(folders.prepared)
     known = _known(params, classes, sn_layers, seed)
     arch, size = params.model.arch, params.data.image_size
+    if params.model.own is not None:
+        _take_own(known, params, folders, sn_layers, seed)
+        return
     model = build_classifier(arch, len(classes), weights_file(folders.weights), size)
     check_classifier(model, arch, [sn_layers], size)
     val = Shards(folders.prepared / "val")
@@ -80,6 +87,25 @@ def train_model(
         remove_checkpoint(checkpoint)
 
 
+def _take_own(
+    known: dict[str, Any], params: Params, folders: Folders, sn_layers: int, seed: int
+) -> None:
+    """Write the folder of a network that is trained already; its table of epochs has one row, 0."""
+    code, own = folders.weights / NETWORK, known["model"]["own"]
+    model = build_own(code, own, known["classes"], weights_file(folders.weights))
+    check_own(model, own, params.data.image_size)
+    val = Shards(folders.prepared / "val")
+    model.mean, model.std = val.preprocessing.mean, val.preprocessing.std
+    model.to(default_device())
+    record = Record()
+    record.add_sigmas(model)
+    record.history.append({"epoch": 0, "train_loss": math.nan, **validate(model, val)})
+    if is_first_process():
+        with atomic_folder(folders.model(sn_layers, seed)) as folder:
+            shutil.copyfile(code, folder / NETWORK)
+            _write_model(folder, model, val, record, known)
+
+
 def _make_deterministic(threads: int, seed: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -89,12 +115,15 @@ def _make_deterministic(threads: int, seed: int) -> None:
 
 def _known(params: Params, classes: list[str], sn_layers: int, seed: int) -> dict[str, Any]:
     """What `ModelConfig` is to hold of what is known before the training; it decides the result."""
+    sections = params.model_dump(include={"model", "spectral_norm", "train"})
+    if params.model.own is None:
+        del sections["model"]["own"]  # which earlier models have not
     return {
         "arch": params.model.arch,
         "classes": classes,
         "sn_layers": sn_layers,
         "seed": seed,
-        **params.model_dump(include={"model", "spectral_norm", "train"}),
+        **sections,
     }
 
 
