@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,8 @@ class DepthRow(NamedTuple):
 
 GridRow = TypeVar("GridRow", ScoreRow, DepthRow)
 Name = TypeVar("Name", str, int)
+Keep: TypeAlias = Callable[[GridRow, int, Detector], None]
+"""What takes a row's fitted detector of a seed."""
 
 
 def compared_models(sn_layers: int) -> dict[str, int]:
@@ -106,8 +108,13 @@ class Grid(Generic[GridRow]):
         return {name: next(iter(rows.values())).shape[1] for name, rows in sets.items()}
 
 
-def score_grid(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
-    """Every score on the control and on the SN model, as tuned where it was tuned (Table 2)."""
+def score_grid(
+    experiment: Experiment, sn_layers: int, keep: Keep[ScoreRow] | None = None
+) -> Grid[ScoreRow]:
+    """Every score on the control and on the SN model, as tuned where it was tuned (Table 2).
+
+    `keep` is handed each detector, which is forgotten then.
+    """
     models = compared_models(sn_layers)
     rows = [ScoreRow(score, m, depth) for score in DETECTORS for m, depth in models.items()]
 
@@ -118,7 +125,7 @@ def score_grid(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
         params = tuned.params if tuned else {}
         return fit_detector(row.score, train, val, experiment.head(row.sn_layers, seed), **params)
 
-    return _grid(experiment, rows, fitted)
+    return _grid(experiment, rows, fitted, keep)
 
 
 def depth_grid(experiment: Experiment, depths: Iterable[int]) -> Grid[DepthRow]:
@@ -148,14 +155,20 @@ def named_scores(table2: pd.DataFrame) -> pd.DataFrame:
 
 
 def _grid(
-    experiment: Experiment, rows: Sequence[GridRow], fitted: Callable[[GridRow, int], Detector]
+    experiment: Experiment,
+    rows: Sequence[GridRow],
+    fitted: Callable[[GridRow, int], Detector],
+    keep: Keep[GridRow] | None = None,
 ) -> Grid[GridRow]:
     def scores(row: GridRow, seed: int) -> list[FloatArray]:
         detector = fitted(row, seed)
-        return [
+        found = [
             detector.score_outputs(experiment.outputs(row.sn_layers, seed, name, detector.name))
             for name in experiment.test_sets.values()
         ]
+        if keep:
+            keep(row, seed, detector)
+        return found
 
     id_scores: dict[GridRow, FloatArray] = {}
     ood_scores: dict[str, dict[GridRow, FloatArray]] = {name: {} for name in experiment.ood_sets}

@@ -1,0 +1,64 @@
+"""``detectors``: every score's detector, calibrated, so that images can be decided by it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snojoe.detectors import Detector
+from snojoe.detectors.store import ID, keep_detector, write_store
+from snojoe.experiment import depth_folder, seed_folder
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.folder import weights_digest
+from snojoe.results.grids import Grid, ScoreRow, compared_models, score_grid
+from snojoe.results.stored import Experiment
+from snojoe.support.files import atomic_folder
+
+
+def score_and_keep(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
+    """`score_grid`, each of whose detectors is calibrated and kept in ``detectors``.
+
+    A score that tuning gave noise is left out where it did: of val there are no noisy images.
+
+    Raises
+    ------
+    SnojoeError
+        If outputs or models are missing or damaged, or val has no image to calibrate on.
+    """
+    with atomic_folder(experiment.folders.detectors) as target:
+        kept: dict[tuple[int, int], list[ScoreRow]] = {}
+
+        def keep(row: ScoreRow, seed: int, detector: Detector) -> None:
+            tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
+            if tuned and tuned.eps:
+                return
+            folder = seed_folder(depth_folder(target, row.sn_layers), seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed))
+            keep_detector(folder, detector)
+            kept.setdefault((row.sn_layers, seed), []).append(row)
+
+        grid = score_grid(experiment, sn_layers, keep)
+        val = experiment.calibrated_on()
+        for depth in set(compared_models(sn_layers).values()):
+            for i, seed in enumerate(experiment.seeds):
+                write_store(
+                    seed_folder(depth_folder(target, depth), seed),
+                    {
+                        row.score: _of_seed(experiment, grid, row, i)
+                        for row in kept.get((depth, seed), [])
+                    },
+                    model=weights_digest(experiment.folders.model(depth, seed)),
+                    val=val,
+                )
+    return grid
+
+
+def _of_seed(
+    experiment: Experiment, grid: Grid[ScoreRow], row: ScoreRow, i: int
+) -> dict[str, FloatArray]:
+    """What a seed's detector says of the images that it is measured on."""
+    scores = {name: each[i] for name, each in grid.scores(row).items()}
+    labels = experiment.outputs(row.sn_layers, experiment.seeds[i], "test").labels
+    if labels is not None and labels.any():
+        scores[ID] = scores[ID][np.asarray(labels).any(axis=1)]
+    return scores
