@@ -131,7 +131,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         return self
 
     def _fitted(self, seen: Any) -> Self:
-        vars(self).pop("calibration_", None)  # of an earlier fit
+        if hasattr(self, "calibration_"):  # of an earlier fit
+            del self.calibration_
         self._offset = _Offset(self.accept, None if self._keeps_training else seen)
         return self
 

@@ -114,7 +114,7 @@ def read_store(folder: Path) -> Store:
     try:
         with safe_open(folder / _MEASURED, framework="numpy") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
-            for key in file.keys():  # noqa: SIM118
+            for key in sorted(file.keys()):
                 score, _, name = key.partition("/")
                 measured.setdefault(score, {})[name] = file.get_tensor(key)
         if header["format"] != FORMAT:
