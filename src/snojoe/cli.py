@@ -404,11 +404,11 @@ def _threshold(decision: Decision) -> str:
 
 def _known(measured: Mapping[str, FloatArray], tau: float) -> str:
     """What a threshold does to the images that the models were measured on."""
+    if not measured:
+        return ""
     from snojoe.detectors.store import ID
     from snojoe.measures.conformal import share_interval
 
-    if not measured:
-        return ""
     accepted, n = int((measured[ID] >= tau).sum()), len(measured[ID])
     low, high = (100 * share for share in share_interval(accepted, n))
     caught = [

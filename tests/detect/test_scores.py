@@ -1,6 +1,8 @@
 """Deciding by any score."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,6 +99,12 @@ def test_detectors_are_shipped_within_the_models_folder(root, model, tmp_path):
         snojoe.load_detector(tmp_path / "shipped", score="knn")
     bare = snojoe.load_detector(tmp_path / "shipped")
     assert bare.measured == {}
+    code = (
+        "import sys, snojoe; snojoe.load_detector('shipped'); "
+        "print([name for name in sys.modules if name.startswith('snojoe.detectors')])"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
+    assert printed == "[]\n"
     shutil.copytree(root.detectors_of(9, 0), tmp_path / "shipped/scores")
     shipped = snojoe.load_detector(tmp_path / "shipped", score="knn")
     assert shipped(IMAGES) == snojoe.load_detector(model, score="knn")(IMAGES)

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from snojoe.detectors import LinearHead, ModelOutputs, fit_detector
-from snojoe.detectors.store import is_store, keep_detector, read_store, write_store
+from snojoe.detectors.store import keep_detector, read_store, write_store
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import check_sums, write_sums
 
@@ -48,7 +48,8 @@ def test_damage_is_named(folder, tmp_path_factory):
     write_sums(folder)
     with pytest.raises(SnojoeError, match=r"measured.safetensors: not readable"):
         read_store(folder)
-    assert not is_store(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(SnojoeError, match="not a folder that this program wrote"):
+        read_store(tmp_path_factory.mktemp("empty"))
 
 
 def test_another_version_is_named(folder, monkeypatch):

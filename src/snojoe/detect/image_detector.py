@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from PIL import Image
 
 from snojoe.data.images import ImageError, decode, to_square
 from snojoe.detect.scores import measured_scores, stored_detector
-from snojoe.detectors import Detector, ModelOutputs
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.classifier import Classifier
 from snojoe.model.decision import ACCEPT, JOINT_ENERGY, Decision, Detection, load_decision
@@ -24,6 +23,9 @@ from snojoe.model.pixels import default_device
 from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 from snojoe.support.threads import parallel
+
+if TYPE_CHECKING:
+    from snojoe.detectors import Detector, ModelOutputs
 
 AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A file's path, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey: (H, W), with or
@@ -115,6 +117,8 @@ class ImageDetector:
     @torch.inference_mode()
     def outputs(self, pixels: NDArray[np.uint8]) -> list[ModelOutputs]:
         """(n, image_size, image_size, 3) -> what each model says."""
+        from snojoe.detectors import ModelOutputs
+
         images = torch.from_numpy(pixels).to(self.device)
         found = (model.outputs(model.normalise(images)) for model in self.models)
         return [ModelOutputs(*(each.float().cpu().numpy() for each in of)) for of in found]

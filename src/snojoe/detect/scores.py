@@ -1,19 +1,25 @@
-"""Where the detectors of a model lie, and what they know of it."""
+"""Where the detectors of a model lie, and what they know of it.
+
+A bare model needs none of `snojoe.detectors`, which takes a second to import.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snojoe.detectors import DETECTORS, Detector
-from snojoe.detectors.store import Store, is_store, read_store
 from snojoe.experiment import Folders
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.folder import read_config, weights_digest
 from snojoe.support.errors import SnojoeError
+
+if TYPE_CHECKING:
+    from snojoe.detectors import Detector
+    from snojoe.detectors.store import Store
 
 SHIPPED = "scores"
 """The folder of detectors within a model's that is shipped with them."""
@@ -27,6 +33,8 @@ def stored_detector(model: Path, score: str) -> Detector:
     SnojoeError
         If there is no such score, no such file for this model, or it does not belong to it.
     """
+    from snojoe.detectors import DETECTORS
+
     if score not in DETECTORS:
         raise SnojoeError(f"score: expected one of {', '.join(DETECTORS)}; got {score!r}")
     store = _store(model)
@@ -65,8 +73,11 @@ def measured_scores(models: Iterable[Path], score: str) -> Mapping[str, FloatArr
 
 
 def _store(model: Path) -> Store | None:
-    folder = next(filter(is_store, _places(model)), None)
-    return None if folder is None else read_store(folder)
+    for folder in filter(Path.is_dir, _places(model)):
+        from snojoe.detectors.store import read_store
+
+        return read_store(folder)
+    return None
 
 
 def _belongs(store: Store, model: Path) -> bool:

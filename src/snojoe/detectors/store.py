@@ -96,11 +96,6 @@ class Store:
                 yield path.name.removesuffix(_SUFFIX)
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a folder looks like one that `write_store` completed."""
-    return (folder / _MEASURED).is_file()
-
-
 def read_store(folder: Path) -> Store:
     """Open a folder of detectors.
 
