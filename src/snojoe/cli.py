@@ -175,7 +175,7 @@ def _add_detect(commands: Commands) -> None:
         metavar="NAME",
         help="what decides, by the names of metrics/table2.csv, such as nn_guide (default: "
         "joint_energy, for which the model directory is enough; others need what the score stage "
-        "stored, see docs/detector.md)",
+        "stored, see docs/detector.md); auto: what pseudo-OOD images made of val would choose",
     )
     command.add_argument(
         "--fdr",
@@ -313,7 +313,8 @@ def detect(options: argparse.Namespace) -> int:
     detector = load_detector(folders, options.accept, options.confidence, options.score)
     decision = detector.decision
     known = "" if options.fdr is not None else _known(detector.measured, decision.tau)
-    _tell(f"{_count(len(folders), 'model')}; {_promise(options, decision)}{known}")
+    chosen = f"auto: {decision.score}; " if options.score == "auto" else ""
+    _tell(f"{_count(len(folders), 'model')}; {chosen}{_promise(options, decision)}{known}")
     left_out: LeftOut = {}
     files: Iterable[str] = image_files(options.paths, left_out)
     if names := () if "-" in options.paths else list(files):

@@ -59,6 +59,10 @@ class Folders:
         """Folder of what was tuned for one model: its outputs for the splits, all together."""
         return seed_folder(self.id_outputs(sn_layers), seed)
 
+    def pseudo_outputs(self, sn_layers: int, seed: int) -> Path:
+        """What one model says of val images and of the pseudo-OOD sets made of them, by name."""
+        return self.tuned(sn_layers, seed) / "pseudo"
+
     @property
     def detectors(self) -> Path:
         """Fitted and calibrated detectors of the models that the tables compare."""

@@ -29,7 +29,7 @@ def outputs_of(n=60, seed=0):
     return ModelOutputs(*(np.float32(each) for each in arrays))
 
 
-def write_detectors(model, target):
+def write_detectors(model, target, knn):
     """Detectors fitted on random outputs, for a model of `model_folder`."""
     target.mkdir(parents=True)
     config = read_config(model)
@@ -42,7 +42,13 @@ def write_detectors(model, target):
             "id": detector.score_outputs(outputs_of(20, seed=2)),
             "far": detector.score_outputs(outputs_of(10, seed=3)) - 5,
         }
-    write_store(target, measured, model=weights_digest(model), val=config.val.sha256)
+    write_store(
+        target,
+        measured,
+        model=weights_digest(model),
+        val=config.val.sha256,
+        pseudo_fpr95={"joint_energy": 0.5, "vim": 0.3, "knn": knn},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,7 @@ def root(tmp_path_factory):
     folders = Folders(tmp_path_factory.mktemp("project"))
     for seed in (0, 1):
         model_folder(folders.model(9, seed), seed)
-        write_detectors(folders.model(9, seed), folders.detectors_of(9, seed))
+        write_detectors(folders.model(9, seed), folders.detectors_of(9, seed), 0.4 - 0.3 * seed)
     return folders
 
 
@@ -90,6 +96,15 @@ def test_of_several_models_the_mean_is_calibrated(root):
     assert both(IMAGES[:1])[0].score == pytest.approx(mean)
     expected = np.mean([each.measured["far"] for each in alone], axis=0)
     assert np.array_equal(both.measured["far"], expected)
+
+
+def test_auto_is_the_score_with_the_lowest_mean_on_pseudo_ood_images(root, tmp_path):
+    models = [root.model(9, seed) for seed in (0, 1)]
+    assert snojoe.load_detector(models[0], score="auto").decision.score == "vim"
+    assert snojoe.load_detector(models, score="auto").decision.score == "knn"
+    shutil.copytree(models[0], tmp_path / "bare")
+    with pytest.raises(SnojoeError, match="auto needs its stored detector"):
+        snojoe.load_detector(tmp_path / "bare", score="auto")
 
 
 def test_detectors_are_shipped_within_the_models_folder(root, model, tmp_path):

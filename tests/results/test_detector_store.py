@@ -29,7 +29,7 @@ def test_each_score_is_fitted_once_and_measured_as_in_the_tables(experiment, mon
     fitted = []
     fit = grids.fit_detector
     monkeypatch.setattr(grids, "fit_detector", lambda *a, **k: fitted.append(a[0]) or fit(*a, **k))
-    grid = score_and_keep(experiment, 9)
+    grid, _ = score_and_keep(experiment, 9)
     assert len(fitted) == len(NAMES) * 2 * len(SEEDS)
     for row in expected.id:
         for name, scores in expected.scores(row).items():
@@ -62,7 +62,7 @@ def test_of_test_the_images_that_show_a_class_are_kept(experiment):
     labels = np.ones((SIZES["test"], 3), np.uint8)
     labels[:6] = 0
     np.save(experiment.folders.outputs(9, 4, "test") / "labels.npy", labels)
-    grid = score_and_keep(experiment, 9)
+    grid, _ = score_and_keep(experiment, 9)
     measured = read_store(experiment.folders.detectors_of(9, 4)).measured["knn"]
     assert np.array_equal(measured["id"], grid.id[ScoreRow("knn", "sn", 9)][1, 6:])
 

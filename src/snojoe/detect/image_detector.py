@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snojoe.data.images import ImageError, decode, to_square
-from snojoe.detect.scores import measured_scores, stored_detector
+from snojoe.detect.scores import AUTO, chosen_score, measured_scores, stored_detector
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.classifier import Classifier
 from snojoe.model.decision import ACCEPT, JOINT_ENERGY, Decision, Detection, load_decision
@@ -159,7 +159,8 @@ def load_detector(
         With which it is to be at least that share, given the images that tau is fitted on; without
         it the share is met on average.
     score : str
-        One of ``snojoe.detectors.DETECTORS``. Any but joint energy needs the detector that the
+        One of ``snojoe.detectors.DETECTORS``, or ``auto``, what pseudo-OOD images made of val
+        would choose. Any but joint energy needs the detector that the
         `score` stage stored: in ``scores`` within the model's folder, or, of ``models/sn9/seed0``,
         in ``detectors/sn9/seed0`` beside ``models``.
 
@@ -178,6 +179,8 @@ def load_detector(
     sizes = {(config.preprocessing.image_size, config.preprocessing.resize) for config in configs}
     if len(sizes) > 1:
         raise SnojoeError(f"{', '.join(loaded)}: expected one image size; got {sorted(sizes)}")
+    if score == AUTO:
+        score = chosen_score(list(map(Path, loaded)))
     scorers = {}
     calibration = {name: energies for name, (_, _, energies) in loaded.items()}
     if score != JOINT_ENERGY:

@@ -6,7 +6,7 @@ A bare model needs none of `snojoe.detectors`, which takes a second to import.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,24 @@ if TYPE_CHECKING:
     from snojoe.detectors import Detector
     from snojoe.detectors.store import Store
 
+AUTO = "auto"
 SHIPPED = "scores"
 """The folder of detectors within a model's that is shipped with them."""
+
+
+def chosen_score(models: Sequence[Path]) -> str:
+    """The score with the lowest FPR95 on pseudo-OOD images, mean over the models: "auto".
+
+    Raises
+    ------
+    SnojoeError
+        If that is not stored for each model.
+    """
+    known = [_belonging(model, AUTO).pseudo_fpr95 for model in models]
+    shared = set.intersection(*(set(each) for each in known))
+    if not shared:
+        raise SnojoeError(f"{models[0]}: nothing is stored by which {AUTO} could choose a score")
+    return min(sorted(shared), key=lambda score: sum(each[score] for each in known))
 
 
 def stored_detector(model: Path, score: str) -> Detector:
@@ -37,6 +53,17 @@ def stored_detector(model: Path, score: str) -> Detector:
 
     if score not in DETECTORS:
         raise SnojoeError(f"score: expected one of {', '.join(DETECTORS)}; got {score!r}")
+    store = _belonging(model, score)
+    val = read_config(model).val
+    if store.val != val.sha256:
+        raise SnojoeError(
+            f"{store.folder}: calibrated on other images than {model} ({val.source}); "
+            "`snojoe calibrate` moves the threshold of joint_energy alone"
+        )
+    return store.detector(score)
+
+
+def _belonging(model: Path, score: str) -> Store:
     store = _store(model)
     if store is None:
         places = " or ".join(str(place) for place in _places(model))
@@ -46,13 +73,7 @@ def stored_detector(model: Path, score: str) -> Detector:
         )
     if not _belongs(store, model):
         raise SnojoeError(f"{store.folder}: made for other weights than those of {model}")
-    val = read_config(model).val
-    if store.val != val.sha256:
-        raise SnojoeError(
-            f"{store.folder}: calibrated on other images than {model} ({val.source}); "
-            "`snojoe calibrate` moves the threshold of joint_energy alone"
-        )
-    return store.detector(score)
+    return store
 
 
 def measured_scores(models: Iterable[Path], score: str) -> Mapping[str, FloatArray]:

@@ -42,7 +42,14 @@ def keep_detector(folder: Path, detector: Detector) -> None:
     save_detector(detector, folder / f"{detector.name}{_SUFFIX}")
 
 
-def write_store(folder: Path, measured: Measured, *, model: str, val: str) -> None:
+def write_store(
+    folder: Path,
+    measured: Measured,
+    *,
+    model: str,
+    val: str,
+    pseudo_fpr95: Mapping[str, float] | None = None,
+) -> None:
     """Write what else belongs into a folder of detectors.
 
     Parameters
@@ -54,13 +61,16 @@ def write_store(folder: Path, measured: Measured, *, model: str, val: str) -> No
         `snojoe.model.folder.weights_digest` of the model.
     val : str
         ``sha256`` of the images that all are calibrated on, as in `ValImages`.
+    pseudo_fpr95 : mapping of str to float, optional
+        Score -> its mean FPR95 on pseudo-OOD images, by which one can be chosen.
     """
     arrays = {
         f"{score}/{name}": np.ascontiguousarray(values, np.float64)
         for score, sets in measured.items()
         for name, values in sets.items()
     }
-    header = {"format": FORMAT, "model": model, "val": val}
+    pseudo = dict(pseudo_fpr95 or {})
+    header = {"format": FORMAT, "model": model, "val": val, "pseudo_fpr95": pseudo}
     with atomic_file(folder / _MEASURED) as temporary:
         temporary.write_bytes(save(arrays, metadata={_HEADER: json.dumps(header)}))
     write_sums(folder)
@@ -74,6 +84,7 @@ class Store:
     model: str
     val: str
     measured: Measured
+    pseudo_fpr95: Mapping[str, float]
 
     def detector(self, score: str) -> Detector:
         """The detector of this name.
@@ -114,6 +125,7 @@ def read_store(folder: Path) -> Store:
                 measured.setdefault(score, {})[name] = file.get_tensor(key)
         if header["format"] != FORMAT:
             raise SnojoeError(f"{folder}: this version has no store format {header['format']!r}")
-        return Store(folder, header["model"], header["val"], measured)
+        pseudo = header["pseudo_fpr95"]
+        return Store(folder, header["model"], header["val"], measured, pseudo)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SnojoeError(f"{folder / _MEASURED}: not readable ({first_line(error)})") from None

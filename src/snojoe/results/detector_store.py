@@ -9,13 +9,18 @@ from snojoe.detectors.store import ID, keep_detector, write_store
 from snojoe.experiment import depth_folder, seed_folder
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.folder import weights_digest
+from snojoe.results.auto import pseudo_fpr95
 from snojoe.results.grids import Grid, ScoreRow, compared_models, score_grid
 from snojoe.results.stored import Experiment
 from snojoe.support.files import atomic_folder
 
 
-def score_and_keep(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
+def score_and_keep(
+    experiment: Experiment, sn_layers: int
+) -> tuple[Grid[ScoreRow], dict[str, list[dict[str, float]]]]:
     """`score_grid`, each of whose detectors is calibrated and kept in ``detectors``.
+
+    The second are what scores can be chosen by without OOD images: `auto.Choices`.
 
     A score that tuning gave noise is left out where it did: of val there are no noisy images.
 
@@ -26,6 +31,7 @@ def score_and_keep(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
     """
     with atomic_folder(experiment.folders.detectors) as target:
         kept: dict[tuple[int, int], list[ScoreRow]] = {}
+        pseudo: dict[tuple[int, int], dict[str, float]] = {}
 
         def keep(row: ScoreRow, seed: int, detector: Detector) -> None:
             tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
@@ -33,6 +39,9 @@ def score_and_keep(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
                 return
             folder = seed_folder(depth_folder(target, row.sn_layers), seed)
             folder.mkdir(parents=True, exist_ok=True)
+            fpr95 = pseudo_fpr95(experiment, row.sn_layers, seed, detector)
+            if fpr95 is not None:
+                pseudo.setdefault((row.sn_layers, seed), {})[row.score] = fpr95
             detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed))
             keep_detector(folder, detector)
             kept.setdefault((row.sn_layers, seed), []).append(row)
@@ -49,8 +58,13 @@ def score_and_keep(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
                     },
                     model=weights_digest(experiment.folders.model(depth, seed)),
                     val=val,
+                    pseudo_fpr95=pseudo.get((depth, seed)),
                 )
-    return grid
+    choices = {
+        model: [pseudo.get((depth, seed), {}) for seed in experiment.seeds]
+        for model, depth in compared_models(sn_layers).items()
+    }
+    return grid, choices
 
 
 def _of_seed(

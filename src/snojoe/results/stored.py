@@ -79,6 +79,10 @@ class Experiment:
         """Outputs for a split or an OOD set, or what `score` is to read of them."""
         return load_outputs(self.folders.outputs(sn_layers, seed, name), score)
 
+    def pseudo_outputs(self, sn_layers: int, seed: int, name: str) -> ModelOutputs:
+        """Outputs for a pseudo-OOD set, or the images "id" that all of them are made of."""
+        return load_outputs(self.folders.pseudo_outputs(sn_layers, seed) / name)
+
     def to_choose(self, sn_layers: int, seed: int) -> ModelOutputs:
         """Outputs for the val images on which a detector may learn: those of no calibration."""
         return self.outputs(sn_layers, seed, "val").rows(~self._calibrating[0])

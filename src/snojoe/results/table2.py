@@ -14,6 +14,7 @@ from snojoe.inference.tuned import Tuning
 from snojoe.measures.curves import pr_series, roc_series
 from snojoe.measures.metrics import FloatArray
 from snojoe.params import Params
+from snojoe.results.auto import auto_markdown
 from snojoe.results.classifier import classifier_metrics
 from snojoe.results.detector_store import score_and_keep
 from snojoe.results.distances import distance_ratios, measured_distances
@@ -60,7 +61,8 @@ def write_table2(params: Params, folders: Folders) -> None:
     models = compared_models(params.sn_layers)
     experiment.check_models(models.values())
 
-    grid = score_and_keep(experiment, params.sn_layers)
+    grid, choices = score_and_keep(experiment, params.sn_layers)
+    write_text(folders.metrics / "auto.md", auto_markdown(grid.metrics(), choices))
     energies = {
         model: grid.scores(ScoreRow(JointEnergy.name, model, depth))
         for model, depth in models.items()
