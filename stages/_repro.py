@@ -42,7 +42,7 @@ with set_loggers_level(logging.ERROR):
     sys.exit(main())
 """
 DVC = (sys.executable, "-c", QUIETLY, "dvc", "--wait-for-lock", "repro")
-WRITTEN = ("data", "models", "outputs", "metrics", "plots")
+WRITTEN = ("data", "models", "outputs", "detectors", "metrics", "plots")
 
 T = TypeVar("T")
 

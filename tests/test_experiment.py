@@ -19,6 +19,8 @@ def test_stages_write_where_dvc_looks():
     assert outs("train") == [str(folders.model(9, 4))]
     assert outs("infer_id") == [str(folders.id_outputs(9))]
     assert outs("infer_ood") == [str(folders.ood_outputs(9))]
+    assert str(folders.detectors) in outs("score")
+    assert folders.detectors in folders.detectors_of(9, 4).parents
     assert outs("report") == [str(folders.page)]
     prepared = outs("preprocess")
     assert {str(folders.shards(split)) for split in SPLITS} <= set(prepared)

@@ -25,7 +25,7 @@ PROGRAMS = ("make", "dvc", "snojoe", "python")
 
 # What lies in the others is the reader's, or made by a run.
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
-FOLDERS -= {"archives", "data", "models", "outputs", ".dvc", ".checkpoints", ".venv"}
+FOLDERS -= {"archives", "data", "models", "outputs", "detectors", ".dvc", ".checkpoints", ".venv"}
 
 
 def blocks(language, page=README):

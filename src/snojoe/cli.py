@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,11 +18,12 @@ from snojoe.support.errors import SnojoeError
 from snojoe.support.text import human_size
 
 if TYPE_CHECKING:
+    from snojoe.measures.metrics import FloatArray
     from snojoe.model.decision import Decision
 
 MODEL_HELP = (
     "model directory (default: every seed of models/sn<L>, L being the sn_layers of params.yaml); "
-    "of several, the mean energy decides"
+    "of several, the mean score decides"
 )
 
 
@@ -146,7 +147,8 @@ def _add_detect(commands: Commands) -> None:
         "detect",
         help="whether images are in- or out-of-distribution, what is in them, and why",
         description="Print for each image its joint energy, the decision, the labels above their "
-        "thresholds, and each label's share of the energy.",
+        "thresholds, and each label's share of the energy. The first line, on standard error, says "
+        "what the threshold promises and what is known of it.",
         epilog="Exit status: 0 if every image is in-distribution, 1 if one is "
         "out-of-distribution, 2 if one cannot be read or nothing could be done.",
     )
@@ -166,6 +168,14 @@ def _add_detect(commands: Commands) -> None:
         metavar="SHARE",
         help="with which at least that share of new in-distribution images is accepted, given the "
         "images that the model is calibrated on (default: that share is met on average)",
+    )
+    command.add_argument(
+        "--score",
+        default="joint_energy",
+        metavar="NAME",
+        help="what decides, by the names of metrics/table2.csv, such as nn_guide (default: "
+        "joint_energy, for which the model directory is enough; others need what the score stage "
+        "stored, see docs/detector.md); auto: what pseudo-OOD images made of val would choose",
     )
     command.add_argument(
         "--fdr",
@@ -311,9 +321,13 @@ def detect(options: argparse.Namespace) -> int:
 
     # Names that are not UTF-8 go out as the bytes that came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    detector = load_detector(folders, options.accept, options.confidence, run_code=options.run_code)
+    detector = load_detector(
+        folders, options.accept, options.confidence, options.score, run_code=options.run_code
+    )
     decision = detector.decision
-    _tell(f"{_count(len(folders), 'model')}; {_promise(options, decision)}")
+    known = "" if options.fdr is not None else _known(detector.measured, decision.tau)
+    chosen = f"auto: {decision.score}; " if options.score == "auto" else ""
+    _tell(f"{_count(len(folders), 'model')}; {chosen}{_promise(options, decision)}{known}")
     left_out: LeftOut = {}
     files: Iterable[str] = image_files(options.paths, left_out)
     if names := () if "-" in options.paths else list(files):
@@ -389,8 +403,36 @@ def _promise(options: argparse.Namespace, decision: Decision) -> str:
     average = 100 * (n + 1 - rank) / (n + 1)
     low, high = (100 * share for share in accepted_interval(n, rank))
     return (
-        f"in-distribution: energy >= {decision.tau:.2f}, which accepts {average:.1f}% of new "
+        f"in-distribution: {_threshold(decision)}, which accepts {average:.1f}% of new "
         f"images like {those} ({low:.1f} to {high:.1f}% by their draw)"
+    )
+
+
+def _threshold(decision: Decision) -> str:
+    from snojoe.model.decision import JOINT_ENERGY
+
+    if decision.score == JOINT_ENERGY:
+        return f"energy >= {decision.tau:.2f}"
+    return f"{decision.score} >= {decision.tau:.4g}"
+
+
+def _known(measured: Mapping[str, FloatArray], tau: float) -> str:
+    """What a threshold does to the images that the models were measured on."""
+    if not measured:
+        return ""
+    from snojoe.detectors.store import ID
+    from snojoe.measures.conformal import share_interval
+
+    accepted, n = int((measured[ID] >= tau).sum()), len(measured[ID])
+    low, high = (100 * share for share in share_interval(accepted, n))
+    caught = [
+        f"{100 * float((scores < tau).mean()):.1f}% of {name}"
+        for name, scores in measured.items()
+        if name != ID
+    ]
+    return (
+        f"; measured: accepts {100 * accepted / n:.1f}% [{low:.1f}, {high:.1f}] of "
+        f"{_count(n, 'test image')}; catches {', '.join(caught)}"
     )
 
 

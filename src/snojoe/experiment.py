@@ -40,7 +40,7 @@ class Folders:
 
     def model(self, sn_layers: int, seed: int) -> Path:
         """One model, with ``config.json``, ``history.csv`` and ``sigma.csv``."""
-        return seed_folder(self.models / f"sn{sn_layers}", seed)
+        return seed_folder(depth_folder(self.models, sn_layers), seed)
 
     def id_outputs(self, sn_layers: int) -> Path:
         """What the models of a depth say of the splits, and what tuning chose, seed by seed."""
@@ -59,6 +59,19 @@ class Folders:
         """Folder of what was tuned for one model: its outputs for the splits, all together."""
         return seed_folder(self.id_outputs(sn_layers), seed)
 
+    def pseudo_outputs(self, sn_layers: int, seed: int) -> Path:
+        """What one model says of val images and of the pseudo-OOD sets made of them, by name."""
+        return self.tuned(sn_layers, seed) / "pseudo"
+
+    @property
+    def detectors(self) -> Path:
+        """Fitted and calibrated detectors of the models that the tables compare."""
+        return self.root / "detectors"
+
+    def detectors_of(self, sn_layers: int, seed: int) -> Path:
+        """The detectors of one model; see `snojoe.detectors.store`."""
+        return seed_folder(depth_folder(self.detectors, sn_layers), seed)
+
     @property
     def metrics(self) -> Path:
         return self.root / "metrics"
@@ -71,6 +84,11 @@ class Folders:
     def page(self) -> Path:
         """The page that shows everything."""
         return self.root / "report.html"
+
+
+def depth_folder(folder: Path, sn_layers: int) -> Path:
+    """The part of one depth of spectral normalisation, also of a folder being written."""
+    return folder / f"sn{sn_layers}"
 
 
 def seed_folder(folder: Path, seed: int) -> Path:

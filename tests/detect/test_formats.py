@@ -10,6 +10,7 @@ from snojoe.data.images import ImageError
 from snojoe.detect.formats import FORMATS, write_table
 from snojoe.model.decision import Decision
 
+OTHER = Decision(["cat"], -1.5, np.array([0.5]), calibration=np.arange(-9.0, 0), score="knn")
 DECISION = Decision(["cat", "dog"], 1.0, np.array([0.5, 0.5]), calibration=np.arange(1.0, 10))
 SEEN, UNSEEN = DECISION(np.array([[[2.0, 1.0], [-9.0, -8.0]]]))
 RESULTS = [("a.jpg", SEEN), ("longer.jpg", UNSEEN), ("c, d.jpg", ImageError("empty"))]
@@ -28,6 +29,30 @@ def test_the_table():
         "longer.jpg  OUT       0.00    0.100  -                   dog 73%, cat 27%",
         "c, d.jpg    error     empty",
     ]
+
+
+def test_the_score_that_decides_is_shown_by_its_name():
+    found = OTHER(np.array([[[2.0], [-9.0]]]), scores=np.array([[-2.0, -1.25]]))
+    results = [("a.jpg", found[0]), ("b.jpg", found[1]), ("c.jpg", ImageError("empty"))]
+    out = io.StringIO()
+    write_table(iter(results), OTHER, out)
+    assert out.getvalue().splitlines() == [
+        "image  decision  knn    energy  p      labels    energy from",
+        "a.jpg  OUT       -2     2.13    0.900  cat 0.88  cat 100%",
+        "b.jpg  in        -1.25  0.00    0.900  -         cat 100%",
+        "c.jpg  error     empty",
+    ]
+    out = io.StringIO()
+    FORMATS["jsonl"](iter(results), OTHER, out)
+    first = json.loads(out.getvalue().splitlines()[0])
+    assert (first["score_name"], first["score"], first["tau"]) == ("knn", -2.0, -1.5)
+    assert first["energy"] == pytest.approx(2.126928)
+
+
+def test_the_energy_is_the_score_unless_another_is_asked_for():
+    assert SEEN.score == SEEN.energy
+    row = next(csv.DictReader(io.StringIO(written("csv"))))
+    assert (row["score_name"], row["score"]) == ("joint_energy", row["energy"])
 
 
 def test_columns_do_not_shift_below_the_first_rows():

@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -24,7 +25,9 @@ from snojoe.detectors import (
     fit_detector,
 )
 from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
+from snojoe.measures.conformal import accepted_interval, conformal_rank, p_values
 from snojoe.measures.metrics import threshold_at_tpr
+from snojoe.measures.thresholds import calibrated_threshold
 
 ARRAY_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, ArrayDetector)]
 OUTPUTS_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, OutputsDetector)]
@@ -289,3 +292,43 @@ def test_outputs_of_another_network_are_refused(detector, train, head):
     arrays = {f: getattr(train, f) for f in FIELDS} | {field: np.ones((60, columns + 1))}
     with pytest.raises(ValueError, match=f"{field} has {columns + 1} columns"):
         fitted.score_samples(ModelOutputs(**arrays))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_calibration_sets_the_threshold_by_new_images(name, train, val, head):
+    detector = fit_detector(name, train, val, head, accept=0.9)
+    before = detector.offset_
+    new, newer = make_outputs(head, seed=7, n=100), make_outputs(head, seed=8)
+    scores = detector.score_outputs(new)
+    assert detector.calibrate_outputs(new) is detector
+    assert np.array_equal(detector.calibration_, scores)
+    assert detector.offset_ == calibrated_threshold(scores, 0.9)
+    assert detector.calibrate_outputs(new, confidence=0.95).offset_ == calibrated_threshold(
+        scores, 0.9, 0.95
+    )
+    X = newer if isinstance(detector, OutputsDetector) else getattr(newer, *detector.consumes)
+    expected = p_values(scores, detector.score_samples(X))
+    assert np.array_equal(detector.p_values(X), expected)
+    fit_again = {"train": train, "val": val}[detector.fitted_on]
+    assert detector.fit_outputs(fit_again, head).offset_ == before
+    with pytest.raises(NotFittedError, match="has no p-values before calibrate"):
+        detector.p_values(X)
+
+
+def test_calibration_needs_a_fit_and_needs_none_of_the_images_seen(train, head, monkeypatch):
+    with pytest.raises(NotFittedError):
+        RelativeMahalanobis().calibrate(train.features)
+    detector = fit_detector("knn", train, train, head)
+    monkeypatch.setattr(type(detector), "_training_scores", None)
+    assert detector.calibrate(train.features).offset_ <= detector.calibration_.max()
+
+
+def test_the_calibrated_threshold_accepts_what_it_promises():
+    """Of a score that is fitted too closely; the threshold of the images seen in fit does not."""
+    rng = np.random.default_rng(0)
+    train, val, test = (rng.normal(size=(n, 40)) for n in (60, 199, 5000))
+    detector = DETECTORS["mahalanobis"]().fit(train)
+    assert (detector.predict(test) == 1).mean() < 0.4
+    accepted = (detector.calibrate(val).predict(test) == 1).mean()
+    low, high = accepted_interval(199, conformal_rank(199), confidence=0.999)
+    assert low < accepted < high

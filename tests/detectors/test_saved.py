@@ -45,6 +45,15 @@ def test_it_scores_and_decides_as_before(name, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_calibration_is_stored(name, tmp_path):
+    detector = fit_detector(name, outputs(0), outputs(1), HEAD).calibrate_outputs(outputs(3), 0.9)
+    save_detector(detector, tmp_path / "d.safetensors")
+    restored = load_detector(tmp_path / "d.safetensors")
+    assert restored.offset_ == detector.offset_
+    assert np.array_equal(restored.calibration_, detector.calibration_)
+
+
 def test_the_format_is_in_the_file_and_no_pickle(tmp_path):
     save_detector(fit_detector("vim", outputs(0), outputs(1), HEAD), tmp_path / "d")
     with safe_open(tmp_path / "d", framework="numpy") as file:

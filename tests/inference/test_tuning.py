@@ -9,9 +9,11 @@ from conftest import model_config
 
 from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors import Mahalanobis
+from snojoe.detectors.outputs import load_outputs
 from snojoe.experiment import Folders
 from snojoe.inference import infer, tuning
 from snojoe.inference.infer import infer_id, infer_ood
+from snojoe.inference.pseudo_ood import PSEUDO_OOD
 from snojoe.inference.tuned import Tuned, read_tuning, write_tuning
 from snojoe.inference.tuning import (
     MAHALANOBIS_EPS,
@@ -170,3 +172,22 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
         "outputs/sn0/ood/seed0/textures/odin_logits.npy",
     }
     assert read_tuning(folders.tuned(0, 0)) == chosen
+
+
+def test_val_images_and_what_is_made_of_them_are_kept_to_choose_a_score_by(
+    model, tmp_path, monkeypatch
+):
+    params = Params.model_validate(yaml.safe_load(committed("params.yaml")) | {"seeds": [0]})
+    folders = Folders(tmp_path)
+    monkeypatch.setattr(infer, "PSEUDO_IMAGES", 5)
+    infer._write_pseudo(params, [model], images(8), folders.id_outputs(0))
+    sets = {name: folders.pseudo_outputs(0, 0) / name for name in ("id", *PSEUDO_OOD)}
+    found = {name: load_outputs(folder) for name, folder in sets.items()}
+    assert {each.hidden.shape for each in found.values()} == {(5, 1000)}
+    with torch.inference_mode():
+        every = model.eval()(model.normalise(torch.from_numpy(images(8)))).numpy()
+    for row in found["id"].logits:
+        assert np.isclose(every, row, rtol=1e-4, atol=1e-5).all(axis=1).any()
+    assert not np.allclose(found["jigsaw"].logits, found["id"].logits, rtol=1e-3)
+    infer._write_pseudo(params, [model], images(1), folders.id_outputs(7))
+    assert not folders.pseudo_outputs(7, 0).exists()

@@ -134,7 +134,9 @@ def folder(code, tmp_path):
     """A model directory of such a network."""
     labels = np.tile(np.eye(3, dtype=int), (10, 1))
     logits = np.random.default_rng(0).normal(size=(30, 3))
-    fitted, energies = fit_decision(CLASSES, [str(i) for i in range(30)], labels, logits, np.arange(30) % 3 > 0)
+    fitted, energies = fit_decision(
+        CLASSES, [str(i) for i in range(30)], labels, logits, np.arange(30) % 3 > 0
+    )
     target = tmp_path / "model"
     target.mkdir()
     (target / "network.py").write_text(CODE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from snojoe.measures.conformal import least_images
 from snojoe.measures.metrics import FloatArray
 from snojoe.measures.thresholds import calibrated_threshold
 from snojoe.model.decision import ACCEPT
-from snojoe.model.folder import Threshold, ValImages, write_calibration
+from snojoe.model.folder import Threshold, ValImages, names_digest, write_calibration
 from snojoe.support.errors import SnojoeError
 
 
@@ -70,8 +69,8 @@ def calibrate(folder: Path, energies: Energies, source: str) -> float:
             f"ones are accepted; got {len(energies.values)}"
         )
     tau = calibrated_threshold(energies.values, ACCEPT)
-    digest = hashlib.sha256("\n".join(energies.names).encode(errors="surrogateescape"))
-    val = ValImages(images=len(energies.names), sha256=digest.hexdigest(), source=source)
+    digest = names_digest(energies.names)
+    val = ValImages(images=len(energies.names), sha256=digest, source=source)
     write_calibration(folder, Threshold(accept=ACCEPT, tau=tau), val, energies.values)
     return tau
 

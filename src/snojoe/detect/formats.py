@@ -10,7 +10,12 @@ from itertools import islice
 from typing import Any, TextIO
 
 from snojoe.data.images import ImageError
-from snojoe.model.decision import Decision, Detection, with_false_discovery_rate
+from snojoe.model.decision import (
+    JOINT_ENERGY,
+    Decision,
+    Detection,
+    with_false_discovery_rate,
+)
 
 Results = Iterator[tuple[str, Detection | ImageError]]
 
@@ -26,14 +31,18 @@ def write_table(
 ) -> None:
     """Aligned columns; the three labels that contribute most say why.
 
+    Where not the energy decides, the score that does stands before it, under its name.
+
     The columns are as wide as the first rows and, where they are known, all `names` of images need;
     what is longer below is cut, so that nothing shifts.
     """
-    widths = [0, 0, 0, 0, 0]
-    rows: list[Sequence[str]] = [("image", "decision", "energy", "p", "labels", "energy from")]
+    own = [] if decision.score == JOINT_ENERGY else [decision.score]
+    widths = [0] * (5 + len(own))
+    header = ["image", "decision", *own, "energy", "p", "labels", "energy from"]
+    rows: list[Sequence[str]] = [header]
     longest = max((len(_printable(name)) for name in names), default=0)
     while True:
-        rows += [_cells(name, result) for name, result in islice(results, _ROWS_AT_A_TIME)]
+        rows += [_cells(*each, bool(own)) for each in islice(results, _ROWS_AT_A_TIME)]
         if not rows:
             return
         if not any(widths):
@@ -59,6 +68,8 @@ def write_csv(results: Results, decision: Decision, out: TextIO) -> None:
         "in_distribution",
         "energy",
         "energy_std",
+        "score_name",
+        "score",
         "tau",
         "p_value",
         "labels",
@@ -124,7 +135,7 @@ def _fitted(cell: str, width: int) -> str:
     return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
 
 
-def _cells(name: str, result: Detection | ImageError) -> Sequence[str]:
+def _cells(name: str, result: Detection | ImageError, with_score: bool) -> Sequence[str]:
     name = _printable(name)
     if isinstance(result, ImageError):
         return name, "error", str(result)
@@ -135,14 +146,15 @@ def _cells(name: str, result: Detection | ImageError) -> Sequence[str]:
     largest = sorted(result.contributions.items(), key=lambda item: -item[1])[:_SHARES]
     shares = [f"{label} {share:.0%}" for label, share in largest]
     decision = "in" if result.in_distribution else "OUT"
+    own = [f"{result.score:.4g}"] if with_score else []
     p = f"{result.p_value:.3f}"
-    return name, decision, energy, p, ", ".join(labels) or "-", ", ".join(shares)
+    return name, decision, *own, energy, p, ", ".join(labels) or "-", ", ".join(shares)
 
 
 def _record(name: str, result: Detection | ImageError, decision: Decision) -> dict[str, Any]:
     if isinstance(result, ImageError):
         return {"image": name, "error": str(result)}
-    found = _rounded({"tau": decision.tau, **asdict(result)})
+    found = _rounded({"score_name": decision.score, "tau": decision.tau, **asdict(result)})
     return {"image": name, "error": None, **found}
 
 

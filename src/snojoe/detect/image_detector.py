@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snojoe.data.images import ImageError, decode, to_square
+from snojoe.detect.scores import AUTO, chosen_score, measured_scores, stored_detector
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.classifier import Classifier
-from snojoe.model.decision import ACCEPT, Decision, Detection, load_decision
+from snojoe.model.decision import ACCEPT, JOINT_ENERGY, Decision, Detection, load_decision
 from snojoe.model.folder import ModelConfig, load_model, read_val_energies
 from snojoe.model.pixels import default_device
 from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
 from snojoe.support.threads import parallel
+
+if TYPE_CHECKING:
+    from snojoe.detectors import Detector, ModelOutputs
 
 AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A file's path, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey: (H, W), with or
@@ -39,6 +43,11 @@ class ImageDetector:
     decision : Decision
     made : Preprocessing
         What the models were trained for; each normalises by itself.
+    scorers : sequence of Detector
+        What each model's outputs are decided by; without any, joint energy.
+    measured : mapping of str to (n,) float64 array
+        Scores of images that it was measured on: "id", in-distribution, and each OOD set by name;
+        empty where none are known.
 
     Examples
     --------
@@ -48,7 +57,12 @@ class ImageDetector:
     """
 
     def __init__(
-        self, models: Sequence[Classifier], decision: Decision, made: Preprocessing
+        self,
+        models: Sequence[Classifier],
+        decision: Decision,
+        made: Preprocessing,
+        scorers: Sequence[Detector] = (),
+        measured: Mapping[str, FloatArray] | None = None,
     ) -> None:
         self.device = default_device()
         for model in models:
@@ -56,6 +70,8 @@ class ImageDetector:
         self.models = models
         self.decision = decision
         self.preprocessing = made
+        self.scorers = scorers
+        self.measured = measured or {}
 
     def __call__(self, images: Iterable[AnyImage]) -> list[Detection]:
         """Detect in images of any kind and size.
@@ -98,8 +114,23 @@ class ImageDetector:
         logits = (model(model.normalise(images)) for model in self.models)
         return np.stack([each.float().cpu().numpy() for each in logits])
 
+    @torch.inference_mode()
+    def outputs(self, pixels: NDArray[np.uint8]) -> list[ModelOutputs]:
+        """(n, image_size, image_size, 3) -> what each model says."""
+        from snojoe.detectors import ModelOutputs
+
+        images = torch.from_numpy(pixels).to(self.device)
+        found = (model.outputs(model.normalise(images)) for model in self.models)
+        return [ModelOutputs(*(each.float().cpu().numpy() for each in of)) for of in found]
+
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
-        return self.decision(self.logits(pixels))
+        if not self.scorers:
+            return self.decision(self.logits(pixels))
+        outputs = self.outputs(pixels)
+        scores = [
+            scorer.score_outputs(each) for scorer, each in zip(self.scorers, outputs, strict=True)
+        ]
+        return self.decision(np.stack([each.logits for each in outputs]), np.stack(scores))
 
     def _pixels(self, image: AnyImage) -> NDArray[np.uint8] | ImageError:
         try:
@@ -114,6 +145,7 @@ def load_detector(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     accept: float = ACCEPT,
     confidence: float | None = None,
+    score: str = JOINT_ENERGY,
     *,
     run_code: bool = False,
 ) -> ImageDetector:
@@ -122,12 +154,17 @@ def load_detector(
     Parameters
     ----------
     path : path or sequence of paths
-        Of several directories, such as the seeds of one experiment, the mean energy decides.
+        Of several directories, such as the seeds of one experiment, the mean score decides.
     accept : float in (0, 1]
         Share of new in-distribution images that are to be accepted, which sets tau.
     confidence : float in (0, 1), optional
         With which it is to be at least that share, given the images that tau is fitted on; without
         it the share is met on average.
+    score : str
+        One of ``snojoe.detectors.DETECTORS``, or ``auto``, what pseudo-OOD images made of val
+        would choose. Any but joint energy needs the detector that the
+        `score` stage stored: in ``scores`` within the model's folder, or, of ``models/sn9/seed0``,
+        in ``detectors/sn9/seed0`` beside ``models``.
     run_code : bool
         Whether the code of a network of one's own may be run, which lies in its directory.
 
@@ -135,7 +172,8 @@ def load_detector(
     ------
     SnojoeError
         If a folder is no model directory or one of another version, the models do not belong
-        together, a share is out of range, or cannot be promised.
+        together, a share is out of range or cannot be promised, or there is no stored detector of
+        `score` that belongs to the model.
     """
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if not paths:
@@ -145,13 +183,23 @@ def load_detector(
     sizes = {(config.preprocessing.image_size, config.preprocessing.resize) for config in configs}
     if len(sizes) > 1:
         raise SnojoeError(f"{', '.join(loaded)}: expected one image size; got {sorted(sizes)}")
+    if score == AUTO:
+        score = chosen_score(list(map(Path, loaded)))
+    scorers = {}
+    calibration = {name: energies for name, (_, _, energies) in loaded.items()}
+    if score != JOINT_ENERGY:
+        scorers = {name: stored_detector(Path(name), score) for name in loaded}
+        calibration = {name: scorer.calibration_ for name, scorer in scorers.items()}
     decision = load_decision(
-        {name: (config, energies) for name, (_, config, energies) in loaded.items()},
+        {name: (config, calibration[name]) for name, (_, config, _) in loaded.items()},
         accept,
         confidence,
+        score,
     )
     models = [model for model, _, _ in loaded.values()]
-    return ImageDetector(models, decision, configs[0].preprocessing)
+    measured = measured_scores(map(Path, loaded), score)
+    made = configs[0].preprocessing
+    return ImageDetector(models, decision, made, list(scorers.values()), measured)
 
 
 def _load(folder: Path, run_code: bool) -> tuple[Classifier, ModelConfig, FloatArray]:

@@ -18,23 +18,31 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.measures.conformal import p_values
 from snojoe.measures.metrics import FloatArray
-from snojoe.measures.thresholds import acceptance_threshold
+from snojoe.measures.thresholds import acceptance_threshold, calibrated_threshold
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn is untyped
     """What every detector has.
 
+    Without `calibrate` the threshold follows from the images seen in `fit`, as scikit-learn's do:
+    what was fitted to them may accept much less of new ones.
+
     Parameters
     ----------
     accept : float in (0, 1], default 0.95
-        Share of the images seen in `fit` that `predict` accepts.
+        Share of images that `predict` accepts: of new ones after `calibrate`, else of those seen in
+        `fit`.
 
     Attributes
     ----------
     offset_ : float
-        Eq. 11's tau: `acceptance_threshold` of the scores of the images seen in `fit`. It is
-        computed when it is first asked for; the arrays given to `fit` must not change before.
+        Eq. 11's tau: `calibrated_threshold` of `calibration_`; without it `acceptance_threshold` of
+        the scores of the images seen in `fit`, computed when it is first asked for: the arrays
+        given to `fit` must not change before.
+    calibration_ : (n,) float64 array
+        Scores of the images given to `calibrate`, in their order; only after it.
     """
 
     name: ClassVar[str]
@@ -43,6 +51,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     """The fields of `ModelOutputs` that it reads: of an `ArrayDetector` one."""
     fitted_on: ClassVar[str] = "val"
     """The split that `fit` sees: "train" or "val"."""
+
+    calibration_: FloatArray
 
     _keeps_training: ClassVar[bool] = False
     _offset: _Offset
@@ -74,6 +84,35 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         """Decide: (n,) int, 1 = in-distribution, -1 = out-of-distribution (eq. 11)."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
+    def calibrate(self, X: Any, confidence: float | None = None) -> Self:
+        """Let the threshold follow from images on which nothing was fitted, tuned or chosen.
+
+        Parameters
+        ----------
+        X
+            In-distribution images, as in `score_samples`.
+        confidence : float in (0, 1), optional
+            As in `snojoe.measures.conformal.conformal_rank`. Of so few images that they cannot
+            promise `accept` the lowest score is the threshold.
+
+        Raises
+        ------
+        ValueError
+            As `score_samples`, and if `confidence` is out of its range.
+        """
+        return self._calibrated(self.score_samples(X), confidence)
+
+    def p_values(self, X: Any) -> FloatArray:
+        """Conformal p-values of being in-distribution: (n,) float64.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `calibrate`.
+        """
+        check_is_fitted(self, "calibration_", msg="%(name)s has no p-values before calibrate")
+        return p_values(self.calibration_, self.score_samples(X))
+
     @abstractmethod
     def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
         """Fit on the outputs of the split `fitted_on`, whatever the kind of detector."""
@@ -82,7 +121,18 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
         """`score_samples` of what the detector reads of `outputs`, whatever its kind."""
 
+    def calibrate_outputs(self, outputs: ModelOutputs, confidence: float | None = None) -> Self:
+        """`calibrate` with what the detector reads of `outputs`, whatever its kind."""
+        return self._calibrated(self.score_outputs(outputs), confidence)
+
+    def _calibrated(self, scores: FloatArray, confidence: float | None) -> Self:
+        self._offset = fitted_offset(calibrated_threshold(scores, self.accept, confidence))
+        self.calibration_ = scores
+        return self
+
     def _fitted(self, seen: Any) -> Self:
+        if hasattr(self, "calibration_"):  # of an earlier fit
+            del self.calibration_
         self._offset = _Offset(self.accept, None if self._keeps_training else seen)
         return self
 

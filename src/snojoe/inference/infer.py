@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from snojoe.data.shards import Shards
 from snojoe.experiment import Folders, seed_folder
-from snojoe.inference.passes import write_outputs
+from snojoe.inference.passes import write_image_outputs, write_outputs
 from snojoe.inference.perturbation import Noise
+from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
 from snojoe.inference.tuned import write_tuning
 from snojoe.inference.tuning import chosen_noises, fit_mahalanobis, tune, tuning_images
 from snojoe.model.classifier import Classifier
@@ -22,9 +24,14 @@ from snojoe.support.failures import explained
 from snojoe.support.files import atomic_folder
 from snojoe.support.processes import from_first, is_first_process, processes_joined, say
 
+PSEUDO_IMAGES = 300
+"""At most so many val images, and as many of each pseudo-OOD set, are kept to choose a score by."""
+
 
 def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
     """Write what the models of a depth say of train, val and test; tune them before test.
+
+    Beside these, what they say of pseudo-OOD images: `snojoe.results.auto` chooses a score by them.
 
     Noise is added to the test images alone: detectors are fitted on clean ones. Several processes
     share the images, and write to the bit what one would.
@@ -37,8 +44,10 @@ def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
     models = _load_models(params, folders, sn_layers)
     with processes_joined(), _written(folders.id_outputs(sn_layers)) as target:
         _write_sets(params, folders, models, target, ("train", "val"))
+        images = tuning_images(Shards(folders.shards("val")))
         if params.infer.tune:
-            _tune_each(params, folders, models, target)
+            _tune_each(params, models, images, target)
+        _write_pseudo(params, models, images, target)
         noises = _noises([seed_folder(target, seed) for seed in params.seeds])
         _write_sets(params, folders, models, target, ("test",), noises)
 
@@ -91,11 +100,22 @@ def _write_sets(
         say(f"{name}: {len(shards):,} images, {len(models)} models")
 
 
-def _tune_each(
-    params: Params, folders: Folders, models: Sequence[Classifier], target: Path
+def _write_pseudo(
+    params: Params, models: Sequence[Classifier], images: Images, target: Path
 ) -> None:
+    """Write what a score can be chosen by without any OOD image; nothing of a single image."""
+    if len(images) < 2:
+        return
+    rng = np.random.default_rng(0)
+    images = images[np.sort(rng.permutation(len(images))[:PSEUDO_IMAGES])]
+    made = {"id": images} | {name: make(images, rng) for name, make in PSEUDO_OOD.items()}
+    for name, pixels in made.items():
+        targets = [seed_folder(target, seed) / "pseudo" / name for seed in params.seeds]
+        write_image_outputs(models, pixels, targets, batch_size=params.infer.batch_size)
+
+
+def _tune_each(params: Params, models: Sequence[Classifier], images: Images, target: Path) -> None:
     """Choose the noise of ODIN and Mahalanobis for each model, without any OOD image."""
-    images = tuning_images(Shards(folders.shards("val")))
     for model, seed in zip(models, params.seeds, strict=True):
         outputs = seed_folder(target, seed)
         detector = from_first(partial(fit_mahalanobis, outputs))

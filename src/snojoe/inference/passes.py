@@ -69,6 +69,30 @@ def write_outputs(
             np.save(target / "labels.npy", np.concatenate(labels))
 
 
+def write_image_outputs(
+    models: Sequence[Classifier],
+    images: NDArray[np.uint8],
+    targets: Sequence[Path],
+    *,
+    batch_size: int,
+) -> None:
+    """The same of (n, H, W, 3) images in memory, without ids and labels."""
+    device = default_device()
+    for model in models:
+        model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    files = [OutputFiles(target, len(images)) for target in targets]
+    starts = range(0, len(images), batch_size)
+    batches = (
+        Batch([], images[start : start + batch_size], None)
+        for start in starts[process_number() :: process_count()]
+    )
+    own = (_batch_outputs(models, batch, [{}] * len(models), device) for batch in batches)
+    for outputs, start in zip(in_turns(own, len(starts)), starts, strict=is_first_process()):
+        for arrays, of_model in zip(files, outputs.arrays, strict=True):
+            for name, values in of_model.items():
+                arrays.write(name, values, start=start)
+
+
 class _BatchOutputs(NamedTuple):
     """Of a batch: for each model, arrays by name, (n, ...) float32."""
 

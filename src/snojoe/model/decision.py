@@ -7,7 +7,6 @@ follows for any acceptance and for any set of models.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,10 +24,11 @@ from snojoe.measures.conformal import (
 from snojoe.measures.metrics import FloatArray
 from snojoe.measures.thresholds import calibrated_threshold, label_thresholds
 from snojoe.model.energy import joint_energy
-from snojoe.model.folder import ModelConfig, Threshold, ValImages
+from snojoe.model.folder import ModelConfig, Threshold, ValImages, names_digest
 from snojoe.support.errors import SnojoeError
 
 ACCEPT = 0.95
+JOINT_ENERGY = "joint_energy"
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,12 @@ class Detection:
         The joint energy (eq. 10), mean over the models; higher = more in-distribution.
     energy_std : float or None
         Its standard deviation between models, None for a single one.
+    score : float
+        What is decided by, mean over the models: the energy, unless another score was asked for.
     p_value : float
         Conformal p-value of being in-distribution: `snojoe.measures.conformal.p_values`.
     in_distribution : bool
-        Whether `energy` reaches tau.
+        Whether `score` reaches tau.
     labels : list of str
         Those whose probability reaches their threshold, the most probable first. An image that is
         out-of-distribution has them too.
@@ -56,6 +58,7 @@ class Detection:
 
     energy: float
     energy_std: float | None
+    score: float
     p_value: float
     in_distribution: bool
     labels: list[str]
@@ -72,13 +75,15 @@ class Decision:
     classes : sequence of str
         Names of the K labels.
     tau : float
-        Energy from which on an image is in-distribution.
+        Score from which on an image is in-distribution.
     label_thresholds : (K,) float64
         Probability from which on an image has a label.
     calibration : (n,) float64
-        Energies of the images that it is calibrated on.
+        Scores of the images that it is calibrated on.
     source : str
         What these images are.
+    score : str
+        Name of what is decided by.
     """
 
     classes: Sequence[str]
@@ -86,14 +91,18 @@ class Decision:
     label_thresholds: FloatArray
     calibration: FloatArray
     source: str = "val"
+    score: str = JOINT_ENERGY
 
-    def __call__(self, logits: NDArray[np.floating]) -> list[Detection]:
-        """(models, n, K) logits -> n detections."""
+    def __call__(
+        self, logits: NDArray[np.floating], scores: FloatArray | None = None
+    ) -> list[Detection]:
+        """(models, n, K) logits -> n detections, by (models, n) scores in the energies' place."""
         logits = logits.astype(np.float64)
         energies = np.stack([joint_energy(each) for each in logits])
         energy = energies.mean(axis=0)
         std = energies.std(axis=0, ddof=1) if len(energies) > 1 else None
-        p = p_values(self.calibration, energy)
+        score = energy if scores is None else scores.mean(axis=0)
+        p = p_values(self.calibration, score)
         probabilities = expit(logits).mean(axis=0)
         # An energy of 0 has no shares.
         shares = np.logaddexp(0, logits).mean(axis=0) / np.maximum(energy, 1e-300)[:, None]
@@ -101,8 +110,9 @@ class Decision:
             Detection(
                 energy=float(energy[i]),
                 energy_std=None if std is None else float(std[i]),
+                score=float(score[i]),
                 p_value=float(p[i]),
-                in_distribution=bool(energy[i] >= self.tau),
+                in_distribution=bool(score[i] >= self.tau),
                 labels=[
                     self.classes[k]
                     for k in np.argsort(-probabilities[i], kind="stable")
@@ -180,7 +190,7 @@ def fit_decision(
         },
         "val": ValImages(
             images=len(kept),
-            sha256=hashlib.sha256("\n".join(kept).encode()).hexdigest(),
+            sha256=names_digest(kept),
             negatives=int(np.count_nonzero(calibrating)) - len(kept),
             choosing=int(np.count_nonzero(~calibrating)),
         ),
@@ -192,21 +202,24 @@ def load_decision(
     models: Mapping[str, tuple[ModelConfig, FloatArray]],
     accept: float = ACCEPT,
     confidence: float | None = None,
+    score: str = JOINT_ENERGY,
 ) -> Decision:
     """Join what models hold of the images that they are calibrated on.
 
-    tau is fitted on the mean energies, image by image: a mean scatters less than one model's
-    energy, so the mean of the models' taus would accept more than was asked for. A label's
+    tau is fitted on the mean scores, image by image: a mean scatters less than one model's
+    score, so the mean of the models' taus would accept more than was asked for. A label's
     threshold is the mean over the models, and 1/2 where val has no positive.
 
     Parameters
     ----------
     models : mapping
-        From the name of each model to its config and the energies that it is calibrated on.
+        From the name of each model to its config and the scores that it is calibrated on.
     accept : float in (0, 1]
         Share of new in-distribution images that are to be accepted.
     confidence : float in (0, 1), optional
         See `snojoe.measures.conformal.conformal_rank`.
+    score : str
+        What the scores are.
 
     Raises
     ------
@@ -230,13 +243,13 @@ def load_decision(
         [0.5 if (cut := config.label_thresholds[name]) is None else cut for name in classes]
         for config, _ in models.values()
     ]
-    energies = np.mean([energies for _, energies in models.values()], axis=0)
     source = models[first][0].val.source
-    if confidence is not None and not conformal_rank(len(energies), accept, confidence):
+    scores = np.mean([scores for _, scores in models.values()], axis=0)
+    if confidence is not None and not conformal_rank(len(scores), accept, confidence):
         raise SnojoeError(
-            f"{first}: calibrated on {len(energies)} images of {source}, which cannot promise "
+            f"{first}: calibrated on {len(scores)} images of {source}, which cannot promise "
             f"{accept:.6g} with confidence {confidence:g}; expected at least "
             f"{least_images(accept, confidence) if accept < 1 else 'infinitely many'}"
         )
-    tau = calibrated_threshold(energies, accept, confidence)
-    return Decision(classes, tau, np.mean(cuts, axis=0), energies, source)
+    tau = calibrated_threshold(scores, accept, confidence)
+    return Decision(classes, tau, np.mean(cuts, axis=0), scores, source, score)

@@ -6,7 +6,8 @@ The first two are enough to detect with. Only `load_model` and `save_model` impo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -18,7 +19,15 @@ from snojoe.measures.metrics import FloatArray
 from snojoe.model.preprocessing import Preprocessing
 from snojoe.model.weights import NETWORK
 from snojoe.support.errors import SnojoeError
-from snojoe.support.files import SUMS, atomic_file, check_sums, write_csv, write_json, write_sums
+from snojoe.support.files import (
+    SUMS,
+    atomic_file,
+    check_sums,
+    sha256,
+    write_csv,
+    write_json,
+    write_sums,
+)
 from snojoe.support.text import first_line
 
 if TYPE_CHECKING:
@@ -285,6 +294,25 @@ def read_head(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     except (OSError, SafetensorError, ValueError) as error:
         raise SnojoeError(f"{folder / _WEIGHTS}: not a readable model ({error})") from None
     return weight, bias
+
+
+def weights_digest(folder: Path) -> str:
+    """Checksum of the file with the weights, by which others know that they belong to it.
+
+    Raises
+    ------
+    SnojoeError
+        If there is no such file.
+    """
+    try:
+        return sha256(folder / _WEIGHTS)
+    except FileNotFoundError:
+        raise _missing(folder, _WEIGHTS) from None
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """Checksum of the names of images, for `ValImages`."""
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
 
 
 def read_history(folder: Path) -> pd.DataFrame:

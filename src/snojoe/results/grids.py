@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from snojoe.detectors import DETECTORS, PAPER_DETECTORS, Detector, JointEnergy, fit_detector
+from snojoe.detectors import (
+    DETECTORS,
+    PAPER_DETECTORS,
+    Detector,
+    JointEnergy,
+    ModelOutputs,
+    fit_detector,
+)
 from snojoe.measures.clusters import Clusters
 from snojoe.measures.estimates import Estimate, estimates
 from snojoe.measures.metrics import FloatArray
@@ -38,6 +45,8 @@ class DepthRow(NamedTuple):
 
 GridRow = TypeVar("GridRow", ScoreRow, DepthRow)
 Name = TypeVar("Name", str, int)
+Keep: TypeAlias = Callable[[GridRow, int, Detector], None]
+"""What takes a row's fitted detector of a seed."""
 
 
 def compared_models(sn_layers: int) -> dict[str, int]:
@@ -109,20 +118,31 @@ class Grid(Generic[GridRow]):
         return {name: next(iter(rows.values())).shape[1] for name, rows in sets.items()}
 
 
-def score_grid(experiment: Experiment, sn_layers: int) -> Grid[ScoreRow]:
-    """Every score on the control and on the SN model, as tuned where it was tuned (Table 2)."""
+def score_grid(
+    experiment: Experiment, sn_layers: int, keep: Keep[ScoreRow] | None = None
+) -> Grid[ScoreRow]:
+    """Every score on the control and on the SN model, as tuned where it was tuned (Table 2).
+
+    LOF and Isolation Forest are fitted on all of val, as in the protocol: a ranking needs no
+    threshold, for which images have to be left. `keep` is handed each detector, which is forgotten
+    then.
+    """
     models = compared_models(sn_layers)
     scores = usable_scores(experiment)
     rows = [ScoreRow(score, m, depth) for score in scores for m, depth in models.items()]
 
     def fitted(row: ScoreRow, seed: int) -> Detector:
-        train = experiment.outputs(row.sn_layers, seed, "train")
-        val = experiment.to_choose(row.sn_layers, seed)
-        tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
-        params = tuned.params if tuned else {}
-        return fit_detector(row.score, train, val, experiment.head(row.sn_layers, seed), **params)
+        return fit_row(experiment, row, seed, experiment.outputs(row.sn_layers, seed, "val"))
 
-    return _grid(experiment, rows, fitted)
+    return _grid(experiment, rows, fitted, keep)
+
+
+def fit_row(experiment: Experiment, row: ScoreRow, seed: int, val: ModelOutputs) -> Detector:
+    """The detector of a row and seed, on train or on the given images of val."""
+    train = experiment.outputs(row.sn_layers, seed, "train")
+    tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
+    params = tuned.params if tuned else {}
+    return fit_detector(row.score, train, val, experiment.head(row.sn_layers, seed), **params)
 
 
 def usable_scores(experiment: Experiment) -> list[str]:
@@ -162,14 +182,20 @@ def named_scores(table2: pd.DataFrame) -> pd.DataFrame:
 
 
 def _grid(
-    experiment: Experiment, rows: Sequence[GridRow], fitted: Callable[[GridRow, int], Detector]
+    experiment: Experiment,
+    rows: Sequence[GridRow],
+    fitted: Callable[[GridRow, int], Detector],
+    keep: Keep[GridRow] | None = None,
 ) -> Grid[GridRow]:
     def scores(row: GridRow, seed: int) -> list[FloatArray]:
         detector = fitted(row, seed)
-        return [
+        found = [
             detector.score_outputs(experiment.outputs(row.sn_layers, seed, name, detector.name))
             for name in experiment.test_sets.values()
         ]
+        if keep:
+            keep(row, seed, detector)
+        return found
 
     id_scores: dict[GridRow, FloatArray] = {}
     ood_scores: dict[str, dict[GridRow, FloatArray]] = {name: {} for name in experiment.ood_sets}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from snojoe.data.shards import Shards
 from snojoe.data.stable import calibration_part
@@ -14,7 +17,13 @@ from snojoe.detectors.outputs import LinearHead, ModelOutputs, load_head, load_o
 from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuning, read_tuning
 from snojoe.measures.clusters import Clusters
-from snojoe.model.folder import check_model, read_config, read_history, read_sigmas
+from snojoe.model.folder import (
+    check_model,
+    names_digest,
+    read_config,
+    read_history,
+    read_sigmas,
+)
 from snojoe.params import Params
 from snojoe.support.errors import SnojoeError
 
@@ -70,11 +79,44 @@ class Experiment:
         """Outputs for a split or an OOD set, or what `score` is to read of them."""
         return load_outputs(self.folders.outputs(sn_layers, seed, name), score)
 
+    def pseudo_outputs(self, sn_layers: int, seed: int, name: str) -> ModelOutputs:
+        """Outputs for a pseudo-OOD set, or the images "id" that all of them are made of."""
+        return load_outputs(self.folders.pseudo_outputs(sn_layers, seed) / name)
+
     def to_choose(self, sn_layers: int, seed: int) -> ModelOutputs:
         """Outputs for the val images on which a detector may learn: those of no calibration."""
+        return self.outputs(sn_layers, seed, "val").rows(~self._calibrating[0])
+
+    def to_calibrate(self, sn_layers: int, seed: int) -> ModelOutputs:
+        """Outputs for the val images that detectors are calibrated on: those with a label."""
+        return self.outputs(sn_layers, seed, "val").rows(self._shown)
+
+    def calibrated_on(self) -> str:
+        """Checksum of the names of these images, as `ValImages` has it.
+
+        Raises
+        ------
+        SnojoeError
+            If there is none.
+        """
+        if not self._shown.any():
+            raise SnojoeError("val: expected images with a label among those for calibration")
+        return names_digest(np.array(self._calibrating[1])[self._shown].tolist())
+
+    @cached_property
+    def _calibrating(self) -> tuple[NDArray[np.bool_], list[str]]:
+        """Which val images are for calibration, and the names of all."""
         val = self.shards("val")
         ids = val.table(["id"])["id"].to_pylist()
-        return self.outputs(sn_layers, seed, "val").rows(~calibration_part(ids, val.groups()))
+        return calibration_part(ids, val.groups()), ids
+
+    @cached_property
+    def _shown(self) -> NDArray[np.bool_]:
+        """Of those for calibration the ones that show a class, as in `fit_decision`."""
+        labels = self.shards("val").labels()
+        if labels is None:
+            raise SnojoeError("val: expected labelled images")
+        return self._calibrating[0] & labels.any(axis=1)
 
     def head(self, sn_layers: int, seed: int) -> LinearHead:
         """The model's last layer."""

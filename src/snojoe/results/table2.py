@@ -14,9 +14,11 @@ from snojoe.inference.tuned import Tuning
 from snojoe.measures.curves import pr_series, roc_series
 from snojoe.measures.metrics import FloatArray
 from snojoe.params import Params
+from snojoe.results.auto import auto_markdown
 from snojoe.results.classifier import classifier_metrics
+from snojoe.results.detector_store import score_and_keep
 from snojoe.results.distances import distance_ratios, measured_distances
-from snojoe.results.grids import Grid, ScoreRow, compared_models, paper_rows, score_grid
+from snojoe.results.grids import Grid, ScoreRow, compared_models, paper_rows
 from snojoe.results.headline import headline_markdown, verdicts
 from snojoe.results.markdown import (
     full_table2_markdown,
@@ -61,7 +63,8 @@ def write_table2(params: Params, folders: Folders) -> None:
     models = compared_models(params.sn_layers)
     experiment.check_models(models.values())
 
-    grid = score_grid(experiment, params.sn_layers)
+    grid, choices = score_and_keep(experiment, params.sn_layers)
+    write_text(folders.metrics / "auto.md", auto_markdown(grid.metrics(), choices))
     energies = {
         model: grid.scores(ScoreRow(JointEnergy.name, model, depth))
         for model, depth in models.items()
@@ -81,7 +84,7 @@ def write_table2(params: Params, folders: Folders) -> None:
     print(f"\n{headline}")
     print_classifiers(classifiers, len(read_classes(folders.prepared)))
     tables = f"{folders.metrics / 'table2.md'}, {folders.metrics / 'table2_full.md'}"
-    print(f"every score: {tables}; drawn: {folders.plots}")
+    print(f"every score: {tables}; drawn: {folders.plots}; detectors: {folders.detectors}")
 
 
 def write_metrics(

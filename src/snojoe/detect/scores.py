@@ -1,0 +1,116 @@
+"""Where the detectors of a model lie, and what they know of it.
+
+A bare model needs none of `snojoe.detectors`, which takes a second to import.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snojoe.experiment import Folders
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.folder import read_config, weights_digest
+from snojoe.support.errors import SnojoeError
+
+if TYPE_CHECKING:
+    from snojoe.detectors import Detector
+    from snojoe.detectors.store import Store
+
+AUTO = "auto"
+SHIPPED = "scores"
+"""The folder of detectors within a model's that is shipped with them."""
+
+
+def chosen_score(models: Sequence[Path]) -> str:
+    """The score with the lowest FPR95 on pseudo-OOD images, mean over the models: "auto".
+
+    Raises
+    ------
+    SnojoeError
+        If that is not stored for each model.
+    """
+    known = [_belonging(model, AUTO).pseudo_fpr95 for model in models]
+    shared = set.intersection(*(set(each) for each in known))
+    if not shared:
+        raise SnojoeError(f"{models[0]}: nothing is stored by which {AUTO} could choose a score")
+    return min(sorted(shared), key=lambda score: sum(each[score] for each in known))
+
+
+def stored_detector(model: Path, score: str) -> Detector:
+    """The detector of a model by its name, calibrated on the images that the model is.
+
+    Raises
+    ------
+    SnojoeError
+        If there is no such score, no such file for this model, or it does not belong to it.
+    """
+    from snojoe.detectors import DETECTORS
+
+    if score not in DETECTORS:
+        raise SnojoeError(f"score: expected one of {', '.join(DETECTORS)}; got {score!r}")
+    store = _belonging(model, score)
+    val = read_config(model).val
+    if store.val != val.sha256:
+        raise SnojoeError(
+            f"{store.folder}: calibrated on other images than {model} ({val.source}); "
+            "`snojoe calibrate` moves the threshold of joint_energy alone"
+        )
+    return store.detector(score)
+
+
+def _belonging(model: Path, score: str) -> Store:
+    store = _store(model)
+    if store is None:
+        places = " or ".join(str(place) for place in _places(model))
+        raise SnojoeError(
+            f"{model}: {score} needs its stored detector, expected in {places}: `dvc repro score` "
+            "makes those of the experiment; joint_energy needs none"
+        )
+    if not _belongs(store, model):
+        raise SnojoeError(f"{store.folder}: made for other weights than those of {model}")
+    return store
+
+
+def measured_scores(models: Iterable[Path], score: str) -> Mapping[str, FloatArray]:
+    """What was measured: ID test and each OOD set -> (n,) mean scores of its images.
+
+    Empty where that is not known of every model, or of other images.
+    """
+    found = []
+    for model in models:
+        store = _store(model)
+        if store is None or not _belongs(store, model) or score not in store.measured:
+            return {}
+        found.append(store.measured[score])
+    shapes = {tuple((name, each[name].shape) for name in sorted(each)) for each in found}
+    if len(shapes) != 1:
+        return {}
+    return {name: np.mean([each[name] for each in found], axis=0) for name in found[0]}
+
+
+def _store(model: Path) -> Store | None:
+    for folder in filter(Path.is_dir, _places(model)):
+        from snojoe.detectors.store import read_store
+
+        return read_store(folder)
+    return None
+
+
+def _belongs(store: Store, model: Path) -> bool:
+    return store.model == weights_digest(model)
+
+
+def _places(model: Path) -> list[Path]:
+    """Where a model's detectors may lie: shipped with it, or as `score` writes them."""
+    places = [model / SHIPPED]
+    full = model if len(model.parts) > 2 else model.absolute()
+    if match := re.fullmatch(r"sn(\d+)/seed(\d+)", "/".join(full.parts[-2:])):
+        folders, (sn_layers, seed) = Folders(full.parents[2]), map(int, match.groups())
+        if folders.model(sn_layers, seed) == full:
+            places.append(folders.detectors_of(sn_layers, seed))
+    return places

@@ -1,0 +1,93 @@
+"""``detectors``: every score's detector, calibrated, so that images can be decided by it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snojoe.detectors import Detector
+from snojoe.detectors.store import ID, keep_detector, write_store
+from snojoe.experiment import depth_folder, seed_folder
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.folder import weights_digest
+from snojoe.results.auto import pseudo_fpr95
+from snojoe.results.grids import Grid, ScoreRow, compared_models, fit_row, score_grid
+from snojoe.results.stored import Experiment
+from snojoe.support.files import atomic_folder
+
+
+def score_and_keep(
+    experiment: Experiment, sn_layers: int
+) -> tuple[Grid[ScoreRow], dict[str, list[dict[str, float]]]]:
+    """`score_grid`, each of whose detectors is calibrated and kept in ``detectors``.
+
+    What learns from val is fitted anew for that, on the images that nothing is calibrated on.
+
+    The second are what scores can be chosen by without OOD images: `auto.Choices`.
+
+    A score that tuning gave noise is left out where it did: of val there are no noisy images.
+
+    Raises
+    ------
+    SnojoeError
+        If outputs or models are missing or damaged, or val has no image to calibrate on.
+    """
+    with atomic_folder(experiment.folders.detectors) as target:
+        kept: dict[tuple[int, int], list[ScoreRow]] = {}
+        measured: dict[tuple[ScoreRow, int], dict[str, FloatArray]] = {}
+        pseudo: dict[tuple[int, int], dict[str, float]] = {}
+
+        def keep(row: ScoreRow, seed: int, detector: Detector) -> None:
+            tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
+            if tuned and tuned.eps:
+                return
+            if detector.fitted_on == "val":
+                val = experiment.to_choose(row.sn_layers, seed)
+                detector = fit_row(experiment, row, seed, val)
+                measured[row, seed] = {
+                    name: detector.score_outputs(experiment.outputs(row.sn_layers, seed, folder))
+                    for name, folder in experiment.test_sets.items()
+                }
+            folder = seed_folder(depth_folder(target, row.sn_layers), seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            fpr95 = pseudo_fpr95(experiment, row.sn_layers, seed, detector)
+            if fpr95 is not None:
+                pseudo.setdefault((row.sn_layers, seed), {})[row.score] = fpr95
+            detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed))
+            keep_detector(folder, detector)
+            kept.setdefault((row.sn_layers, seed), []).append(row)
+
+        grid = score_grid(experiment, sn_layers, keep)
+        calibrated_on = experiment.calibrated_on()
+        for depth in set(compared_models(sn_layers).values()):
+            for i, seed in enumerate(experiment.seeds):
+                write_store(
+                    seed_folder(depth_folder(target, depth), seed),
+                    {
+                        row.score: _promised(
+                            experiment,
+                            row,
+                            seed,
+                            measured.get((row, seed))
+                            or {name: each[i] for name, each in grid.scores(row).items()},
+                        )
+                        for row in kept.get((depth, seed), [])
+                    },
+                    model=weights_digest(experiment.folders.model(depth, seed)),
+                    val=calibrated_on,
+                    pseudo_fpr95=pseudo.get((depth, seed)),
+                )
+    choices = {
+        model: [pseudo.get((depth, seed), {}) for seed in experiment.seeds]
+        for model, depth in compared_models(sn_layers).items()
+    }
+    return grid, choices
+
+
+def _promised(
+    experiment: Experiment, row: ScoreRow, seed: int, scores: dict[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """Scores of the OOD sets, and of the test images for which a threshold promises anything."""
+    labels = experiment.outputs(row.sn_layers, seed, "test").labels
+    if labels is not None and labels.any():
+        return scores | {ID: scores[ID][np.asarray(labels).any(axis=1)]}
+    return scores

@@ -1,0 +1,169 @@
+"""Deciding by any score."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import jpeg, model_folder, write_folder
+
+import snojoe
+from snojoe.cli import main
+from snojoe.data.images import decode
+from snojoe.detectors import ModelOutputs, fit_detector
+from snojoe.detectors.outputs import load_head
+from snojoe.detectors.store import keep_detector, write_store
+from snojoe.experiment import Folders
+from snojoe.measures.thresholds import calibrated_threshold
+from snojoe.model.folder import read_config, weights_digest
+from snojoe.support.errors import SnojoeError
+
+IMAGES = [decode(jpeg(seed)) for seed in range(6)]
+SCORES = ("joint_energy", "knn", "vim")
+
+
+def outputs_of(n=60, seed=0):
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(size=(n, 3)), rng.random((n, 256)), rng.random((n, 1000))]
+    return ModelOutputs(*(np.float32(each) for each in arrays))
+
+
+def write_detectors(model, target, knn):
+    """Detectors fitted on random outputs, for a model of `model_folder`."""
+    target.mkdir(parents=True)
+    config = read_config(model)
+    measured = {}
+    for score in SCORES:
+        detector = fit_detector(score, outputs_of(), outputs_of(), load_head(model))
+        detector.calibrate_outputs(outputs_of(config.val.images, seed=1))
+        keep_detector(target, detector)
+        measured[score] = {
+            "id": detector.score_outputs(outputs_of(20, seed=2)),
+            "far": detector.score_outputs(outputs_of(10, seed=3)) - 5,
+        }
+    write_store(
+        target,
+        measured,
+        model=weights_digest(model),
+        val=config.val.sha256,
+        pseudo_fpr95={"joint_energy": 0.5, "vim": 0.3, "knn": knn},
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folders = Folders(tmp_path_factory.mktemp("project"))
+    for seed in (0, 1):
+        model_folder(folders.model(9, seed), seed)
+        write_detectors(folders.model(9, seed), folders.detectors_of(9, seed), 0.4 - 0.3 * seed)
+    return folders
+
+
+@pytest.fixture
+def model(root):
+    return root.model(9, 0)
+
+
+def test_the_score_decides_and_the_energy_stays(model):
+    detector = snojoe.load_detector(model, score="knn")
+    (scorer,) = detector.scorers
+    expected = [
+        scorer.score_outputs(detector.outputs(detector._pixels(image)[None])[0])[0]
+        for image in IMAGES
+    ]
+    found = detector(IMAGES)
+    np.testing.assert_allclose([each.score for each in found], expected, rtol=1e-5)
+    by_energy = snojoe.load_detector(model)(IMAGES)
+    np.testing.assert_allclose(
+        [each.energy for each in found], [each.energy for each in by_energy], rtol=1e-6
+    )
+    assert found[0].labels == by_energy[0].labels
+    tau = np.median([each.score for each in found])
+    object.__setattr__(detector.decision, "tau", tau)
+    decided = [each.in_distribution for each in detector(IMAGES)]
+    assert decided == [each.score >= tau for each in found]
+    assert {*decided} == {True, False}
+
+
+def test_of_several_models_the_mean_is_calibrated(root):
+    models = [root.model(9, seed) for seed in (0, 1)]
+    alone = [snojoe.load_detector(model, score="vim") for model in models]
+    both = snojoe.load_detector(models, accept=0.9, score="vim")
+    calibration = np.mean([each.decision.calibration for each in alone], axis=0)
+    assert both.decision.tau == calibrated_threshold(calibration, 0.9)
+    mean = np.mean([each(IMAGES[:1])[0].score for each in alone])
+    assert both(IMAGES[:1])[0].score == pytest.approx(mean)
+    expected = np.mean([each.measured["far"] for each in alone], axis=0)
+    assert np.array_equal(both.measured["far"], expected)
+
+
+def test_auto_is_the_score_with_the_lowest_mean_on_pseudo_ood_images(root, tmp_path):
+    models = [root.model(9, seed) for seed in (0, 1)]
+    assert snojoe.load_detector(models[0], score="auto").decision.score == "vim"
+    assert snojoe.load_detector(models, score="auto").decision.score == "knn"
+    shutil.copytree(models[0], tmp_path / "bare")
+    with pytest.raises(SnojoeError, match="auto needs its stored detector"):
+        snojoe.load_detector(tmp_path / "bare", score="auto")
+
+
+def test_detectors_are_shipped_within_the_models_folder(root, model, tmp_path):
+    shutil.copytree(model, tmp_path / "shipped")
+    places = r"shipped/scores: `dvc repro score`.*; joint_energy needs none"
+    with pytest.raises(SnojoeError, match=places):
+        snojoe.load_detector(tmp_path / "shipped", score="knn")
+    bare = snojoe.load_detector(tmp_path / "shipped")
+    assert bare.measured == {}
+    code = (
+        "import sys, snojoe; snojoe.load_detector('shipped'); "
+        "print([name for name in sys.modules if name.startswith('snojoe.detectors')])"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
+    assert printed == "[]\n"
+    shutil.copytree(root.detectors_of(9, 0), tmp_path / "shipped/scores")
+    shipped = snojoe.load_detector(tmp_path / "shipped", score="knn")
+    assert shipped(IMAGES) == snojoe.load_detector(model, score="knn")(IMAGES)
+    assert snojoe.load_detector(tmp_path / "shipped").measured.keys() == {"id", "far"}
+
+
+def test_what_does_not_belong_to_the_model_is_refused(root, model, tmp_path):
+    with pytest.raises(SnojoeError, match=r"score: expected one of max_logit, .*got 'nn'"):
+        snojoe.load_detector(model, score="nn")
+    with pytest.raises(SnojoeError, match="has no detector odin; there are joint_energy, knn, vim"):
+        snojoe.load_detector(model, score="odin")
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    shutil.copytree(root.detectors_of(9, 1), other / "scores")
+    with pytest.raises(SnojoeError, match="scores: made for other weights than those of"):
+        snojoe.load_detector(other, score="knn")
+    assert snojoe.load_detector(other).measured == {}
+
+
+def test_a_model_that_was_calibrated_on_other_images_has_no_other_scores(root, model, tmp_path):
+    shutil.copytree(model, tmp_path / "own")
+    shutil.copytree(root.detectors_of(9, 0), tmp_path / "own/scores")
+    images = write_folder(tmp_path / "images", {f"{i}.jpg": jpeg(i) for i in range(20)})
+    assert main(["calibrate", str(tmp_path / "own"), str(images)]) == 0
+    with pytest.raises(SnojoeError, match=r"calibrated on other images than .*own \(.*images\)"):
+        snojoe.load_detector(tmp_path / "own", score="knn")
+    # The energies of the images that it was measured on are the same.
+    assert snojoe.load_detector(tmp_path / "own").measured.keys() == {"id", "far"}
+
+
+def test_the_first_line_says_what_was_measured(root, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(root.root)
+    image = write_folder(tmp_path, {"a.jpg": jpeg()}) / "a.jpg"
+    for options in (["--accept", "0.95"], ["--accept", "0.5"], ["--score", "knn"]):
+        main(["detect", str(image), "--model", "models/sn9/seed0", *options])
+        first = capsys.readouterr().err.splitlines()[0]
+        score = "knn" if "knn" in options else "joint_energy"
+        accept = float(options[1]) if "--accept" in options else 0.95
+        detector = snojoe.load_detector(model, accept, score=score)
+        tau, measured = detector.decision.tau, detector.measured
+        accepted = (measured["id"] >= tau).mean()
+        caught = (measured["far"] < tau).mean()
+        assert f"measured: accepts {100 * accepted:.1f}% [" in first
+        assert f"of 20 test images; catches {100 * caught:.1f}% of far" in first
+        assert ("knn >= " if score == "knn" else "energy >= ") in first
+    main(["detect", str(image), "--model", "models/sn9/seed0", "--fdr", "0.1"])
+    assert "measured" not in capsys.readouterr().err

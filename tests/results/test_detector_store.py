@@ -1,0 +1,79 @@
+"""What the score stage keeps of the detectors that it measures."""
+
+import numpy as np
+import pytest
+from test_grids import SEEDS, SIZES, write_experiment
+
+from snojoe.data.stable import calibration_part
+from snojoe.detectors import DETECTORS
+from snojoe.detectors.store import read_store
+from snojoe.inference.tuned import Tuned, write_tuning
+from snojoe.measures.thresholds import calibrated_threshold
+from snojoe.model.folder import names_digest, weights_digest
+from snojoe.results import grids
+from snojoe.results.detector_store import score_and_keep
+from snojoe.results.grids import ScoreRow, score_grid
+from snojoe.support.files import check_sums
+
+NAMES = ("odin", "joint_energy", "lof", "mahalanobis", "knn", "vim")
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    monkeypatch.setattr(grids, "DETECTORS", {name: DETECTORS[name] for name in NAMES})
+    return write_experiment(tmp_path)
+
+
+def test_each_score_is_fitted_once_and_measured_as_in_the_tables(experiment, monkeypatch):
+    expected = score_grid(experiment, 9)
+    fitted = []
+    fit = grids.fit_detector
+    monkeypatch.setattr(grids, "fit_detector", lambda *a, **k: fitted.append(a[0]) or fit(*a, **k))
+    grid, _ = score_and_keep(experiment, 9)
+    assert len(fitted) == len(NAMES) * 2 * len(SEEDS)
+    for row in expected.id:
+        for name, scores in expected.scores(row).items():
+            assert np.array_equal(grid.scores(row)[name], scores)
+            store = read_store(experiment.folders.detectors_of(row.sn_layers, SEEDS[1]))
+            assert np.array_equal(store.measured[row.score][name], scores[1])
+
+
+def test_they_are_calibrated_on_the_images_for_it_that_show_a_class(experiment):
+    score_and_keep(experiment, 9)
+    assert not experiment.folders.detectors_of(7, 4).exists()
+    folder = experiment.folders.detectors_of(9, 4)
+    check_sums(folder)
+    store = read_store(folder)
+    assert store.model == weights_digest(experiment.folders.model(9, 4))
+    val = experiment.outputs(9, 4, "val")
+    ids = [f"a/{i}.jpg" for i in range(SIZES["val"])]
+    shown = experiment.shards("val").labels().any(axis=1)
+    on = calibration_part(ids, [[]] * len(ids)) & shown
+    assert 0 < on.sum() < calibration_part(ids, [[]] * len(ids)).sum()
+    assert store.val == names_digest([name for name, each in zip(ids, on, strict=True) if each])
+    for name in NAMES:
+        detector = store.detector(name)
+        expected = detector.score_outputs(val.rows(on))
+        np.testing.assert_allclose(detector.calibration_, expected, rtol=1e-9)
+        assert detector.offset_ == calibrated_threshold(detector.calibration_)
+
+
+def test_of_test_the_images_that_show_a_class_are_kept(experiment):
+    labels = np.ones((SIZES["test"], 3), np.uint8)
+    labels[:6] = 0
+    np.save(experiment.folders.outputs(9, 4, "test") / "labels.npy", labels)
+    grid, _ = score_and_keep(experiment, 9)
+    measured = read_store(experiment.folders.detectors_of(9, 4)).measured["knn"]
+    assert np.array_equal(measured["id"], grid.id[ScoreRow("knn", "sn", 9)][1, 6:])
+
+
+def test_a_score_with_noise_is_left_out(experiment):
+    tuning = {
+        "odin": Tuned(eps=0.002, params={"temperature": 10.0}, fpr95=1.0),
+        "mahalanobis": Tuned(eps=0.0, params={}, fpr95=1.0),
+    }
+    write_tuning(experiment.folders.tuned(9, 4), tuning)
+    score_and_keep(experiment, 9)
+    there = {p.stem for p in experiment.folders.detectors_of(9, 4).glob("*.safetensors")}
+    assert there == {*NAMES, "measured"} - {"odin"}
+    assert "odin" not in read_store(experiment.folders.detectors_of(9, 4)).measured
