@@ -13,12 +13,12 @@ from conftest import annotation, coco_json, jpeg, voc_files, write_folder
 from dvc.utils.hydra import apply_overrides
 
 from snojoe.cli import main
-from snojoe.params import load_params
+from snojoe.params import Params, load_params
 from snojoe.support.errors import SnojoeError
 from snojoe_project import code, originals
 from snojoe_project.choose import choose
 from snojoe_project.code import check_project, write_code
-from snojoe_project.dag import is_code
+from snojoe_project.dag import data_deps, is_code
 from snojoe_project.look import Look, choose_splits, look
 from snojoe_project.parameters import project_params, put
 
@@ -231,6 +231,17 @@ def test_what_dvc_would_not_see_is_named(made, tmp_path):
     )
     with pytest.raises(SnojoeError, match=expected):
         check_project(tmp_path)
+
+
+def test_the_code_of_a_network_of_ones_own_is_a_dependency(made):
+    tree = yaml.safe_load((made[0] / "params.yaml").read_text())
+    tree |= {"sn_layers": 0, "ablation": {"sn_layers": [0] * 4}}
+    own = {"network": "net.py:make", "head": "fc"}
+    tree["model"] = {"arch": "own", "weights": None, "own": own}
+    tree["train"]["epochs"] = 0
+    params = Params.model_validate(tree)
+    assert "${data.folder}/net.py" in data_deps(params, "download")
+    assert not [dep for dep in data_deps(params, "preprocess") if "net.py" in dep]
 
 
 def test_the_copy_of_a_queued_experiment_says_what_it_does_not_see(tmp_path, monkeypatch, made):

@@ -24,7 +24,8 @@ CODE = "code"
 READS_DATA = ("download", "preprocess")
 """The stages that read what the user brings."""
 
-_WEIGHTS = "model.weights"  # which download copies
+_WEIGHTS = "model.weights"  # which download copies, as the code of a network of one's own
+_NETWORK = "model.own.network"  # <file>:<function>
 
 _HEAD = """\
 # SNoJoE on data of one's own, made by `snojoe init`. The code is the installed package.
@@ -93,8 +94,11 @@ def data_deps(params: Params, stage: str) -> list[str]:
             raise SnojoeError(
                 f"data.ood.{name}: expected a name without a dot, for dvc.yaml's sake"
             )
-    names = [name for name, _ in brought(params) if stage == "download" or name != _WEIGHTS]
-    return [f"${{data.folder}}/${{{name}}}" for name in names]
+    return [
+        f"${{data.folder}}/{path if name == _NETWORK else f'${{{name}}}'}"
+        for name, path in brought(params)
+        if stage == "download" or name not in (_WEIGHTS, _NETWORK)
+    ]
 
 
 def brought(params: Params) -> Iterator[tuple[str, str]]:
@@ -108,6 +112,8 @@ def brought(params: Params) -> Iterator[tuple[str, str]]:
     weights = params.model.weights
     if weights and weights_suffix(weights):
         yield _WEIGHTS, weights
+    if params.model.own:
+        yield _NETWORK, params.model.own.network.partition(":")[0]
 
 
 def _items(text: str) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from test_grids import SEEDS, SIZES, write_experiment
 
 from snojoe.data.stable import calibration_part
-from snojoe.detectors import DETECTORS
+from snojoe.detectors import DETECTORS, LOF
 from snojoe.detectors.store import read_store
 from snojoe.inference.tuned import Tuned, write_tuning
 from snojoe.measures.thresholds import calibrated_threshold
@@ -24,18 +24,31 @@ def experiment(tmp_path, monkeypatch):
     return write_experiment(tmp_path)
 
 
-def test_each_score_is_fitted_once_and_measured_as_in_the_tables(experiment, monkeypatch):
+def test_each_score_is_measured_as_in_the_tables_unless_it_learns_from_val(experiment, monkeypatch):
     expected = score_grid(experiment, 9)
     fitted = []
     fit = grids.fit_detector
     monkeypatch.setattr(grids, "fit_detector", lambda *a, **k: fitted.append(a[0]) or fit(*a, **k))
     grid, _ = score_and_keep(experiment, 9)
-    assert len(fitted) == len(NAMES) * 2 * len(SEEDS)
+    on_train = [name for name in NAMES if DETECTORS[name].fitted_on == "train"]
+    assert on_train
+    assert all(fitted.count(name) == 2 * len(SEEDS) for name in on_train)
     for row in expected.id:
         for name, scores in expected.scores(row).items():
             assert np.array_equal(grid.scores(row)[name], scores)
             store = read_store(experiment.folders.detectors_of(row.sn_layers, SEEDS[1]))
-            assert np.array_equal(store.measured[row.score][name], scores[1])
+            same = np.array_equal(store.measured[row.score][name], scores[1])
+            assert same == (row.score != "lof")
+
+
+def test_what_learns_from_val_is_kept_as_fitted_on_the_images_to_choose(experiment):
+    score_and_keep(experiment, 9)
+    store = read_store(experiment.folders.detectors_of(9, 4))
+    lof = LOF().fit(experiment.to_choose(9, 4).logits)
+    near = experiment.outputs(9, 4, "near")
+    expected = lof.score_samples(near.logits)
+    np.testing.assert_allclose(store.measured["lof"]["near"], expected)
+    assert np.array_equal(store.detector("lof").score_outputs(near), expected)
 
 
 def test_they_are_calibrated_on_the_images_for_it_that_show_a_class(experiment):
