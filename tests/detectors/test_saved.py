@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from sklearn.neighbors import NearestNeighbors
 
 from snojoe.detectors import (
     DETECTORS,
     IsolationForest,
+    JointEnergy,
     LinearHead,
     ModelOutputs,
     fit_detector,
@@ -70,6 +72,26 @@ def test_what_cannot_be_saved_is_said(tmp_path):
         pass
 
     with pytest.raises(ValueError, match=r"expected one of max_logit, .*; got Mine"):
+        save_detector(Mine().fit(outputs(0).logits), tmp_path / "d")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("learnt", "message"),
+    [
+        (NearestNeighbors(), r"mine.found_: a scikit-learn estimator .* expected _rebuild"),
+        ({1, 2}, r"mine: expected arrays and numbers to store \(Object of type set"),
+    ],
+)
+def test_a_score_of_ones_own_that_cannot_be_stored_is_said(learnt, message, tmp_path, monkeypatch):
+    class Mine(JointEnergy):
+        name = "mine"
+
+        def _fit(self, X, y):
+            self.found_ = learnt
+
+    monkeypatch.setitem(DETECTORS, "mine", Mine)
+    with pytest.raises(ValueError, match=message):
         save_detector(Mine().fit(outputs(0).logits), tmp_path / "d")
     assert list(tmp_path.iterdir()) == []
 

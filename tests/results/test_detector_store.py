@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.neighbors import LocalOutlierFactor
 from test_grids import SEEDS, SIZES, write_experiment
 
 from snojoe.data.stable import calibration_part
@@ -78,6 +79,22 @@ def test_of_test_the_images_that_show_a_class_are_kept(experiment):
     grid, _ = score_and_keep(experiment, 9)
     measured = read_store(experiment.folders.detectors_of(9, 4)).measured["knn"]
     assert np.array_equal(measured["id"], grid.id[ScoreRow("knn", "sn", 9)][1, 6:])
+
+
+def test_a_score_that_cannot_be_stored_is_in_the_tables_alone(experiment, monkeypatch, capsys):
+    monkeypatch.delattr(DETECTORS["lof"], "_rebuild")
+    monkeypatch.setattr(
+        DETECTORS["lof"],
+        "_fit",
+        lambda self, X, y: setattr(
+            self, "lof_", LocalOutlierFactor(n_neighbors=5, novelty=True).fit(X)
+        ),
+    )
+    grid, _ = score_and_keep(experiment, 9)
+    assert ScoreRow("lof", "sn", 9) in grid.id
+    assert "lof.lof_: a scikit-learn estimator is not stored" in capsys.readouterr().out
+    there = {p.stem for p in experiment.folders.detectors_of(9, 4).glob("*.safetensors")}
+    assert there == {*NAMES, "measured"} - {"lof"}
 
 
 def test_a_score_with_noise_is_left_out(experiment):

@@ -156,7 +156,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         self._rebuild()
 
     def _rebuild(self) -> None:
-        """Make the fitted attributes that `learnt` leaves out; nothing by default."""
+        """Make the fitted attributes that `learnt` leaves out; nothing by default.
+
+        A detector that has such and does not override this is in all tables, but cannot be stored.
+        """
 
     def _training_scores(self, seen: Any) -> FloatArray:
         """(n,) scores of the images that `fit` saw, which are given once more.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from sklearn.base import BaseEstimator
 
 from snojoe.detectors._gaussian import TiedGaussians
 from snojoe.detectors.base import Detector, fitted_offset
@@ -34,7 +35,8 @@ def save_detector(detector: Detector, path: Path | str) -> None:
     Raises
     ------
     ValueError
-        If it is not fitted, not one of ``snojoe.detectors.DETECTORS``, or seeded by chance.
+        If it is not fitted, not one of ``snojoe.detectors.DETECTORS``, seeded by chance, or has
+        learnt what cannot be stored: neither arrays and numbers nor made anew by ``_rebuild``.
     """
     from snojoe.detectors import DETECTORS
 
@@ -43,6 +45,12 @@ def save_detector(detector: Detector, path: Path | str) -> None:
     params = detector.get_params()
     if params.get("random_state", 0) is None:
         raise ValueError("random_state=None: expected a seed, or the same trees cannot grow again")
+    estimators = [n for n, value in vars(detector).items() if isinstance(value, BaseEstimator)]
+    if estimators and type(detector)._rebuild is Detector._rebuild:
+        raise ValueError(
+            f"{detector.name}.{estimators[0]}: a scikit-learn estimator is not stored; expected "
+            "_rebuild to make it anew from arrays"
+        )
     tensors: dict[str, np.ndarray] = {}
     values: dict[str, Any] = {}
     kinds: dict[str, str] = {}
@@ -62,8 +70,14 @@ def save_detector(detector: Detector, path: Path | str) -> None:
         "kinds": kinds,
         "offset": detector.offset_,
     }
+    try:
+        description = json.dumps(header)
+    except TypeError as error:
+        raise ValueError(
+            f"{detector.name}: expected arrays and numbers to store ({error})"
+        ) from None
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    content = save(arrays, metadata={_HEADER: json.dumps(header)})
+    content = save(arrays, metadata={_HEADER: description})
     with atomic_file(Path(path)) as temporary:
         temporary.write_bytes(content)
 

@@ -50,10 +50,14 @@ def score_and_keep(
             folder = seed_folder(depth_folder(target, row.sn_layers), seed)
             folder.mkdir(parents=True, exist_ok=True)
             fpr95 = pseudo_fpr95(experiment, row.sn_layers, seed, detector)
+            detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed))
+            try:
+                keep_detector(folder, detector)
+            except ValueError as error:  # the tables have it all the same
+                print(f"not in {experiment.folders.detectors}: {error}")
+                return
             if fpr95 is not None:
                 pseudo.setdefault((row.sn_layers, seed), {})[row.score] = fpr95
-            detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed))
-            keep_detector(folder, detector)
             kept.setdefault((row.sn_layers, seed), []).append(row)
 
         grid = score_grid(experiment, sn_layers, keep)
