@@ -325,9 +325,9 @@ def detect(options: argparse.Namespace) -> int:
         folders, options.accept, options.confidence, options.score, run_code=options.run_code
     )
     decision = detector.decision
-    known = "" if options.fdr is not None else _known(detector.measured, decision.tau)
     chosen = f"auto: {decision.score}; " if options.score == "auto" else ""
-    _tell(f"{_count(len(folders), 'model')}; {chosen}{_promise(options, decision)}{known}")
+    first, *others = _said(options, decision, detector.measured)
+    _tell("\n".join([f"{_count(len(folders), 'model')}; {chosen}{first}", *others]))
     left_out: LeftOut = {}
     files: Iterable[str] = image_files(options.paths, left_out)
     if names := () if "-" in options.paths else list(files):
@@ -375,7 +375,8 @@ def calibrate(options: argparse.Namespace) -> int:
     tau = calibrate(folder, found, ", ".join(options.paths))
     decision = load_detector(folder, run_code=options.run_code).decision
     options.accept, options.confidence, options.fdr = ACCEPT, None, None
-    print(f"{folder}: {_promise(options, decision)}")
+    first, *others = _said(options, decision, {})
+    print("\n".join([f"{folder}: {first}", *others]))
     if n := len(test.values):
         alarms = int((test.values < tau).sum())
         low, high = (100 * share for share in share_interval(alarms, n))
@@ -388,24 +389,27 @@ def calibrate(options: argparse.Namespace) -> int:
     return 2 if unreadable else 0
 
 
-def _promise(options: argparse.Namespace, decision: Decision) -> str:
-    """What the decision promises of new images like those that the models are calibrated on."""
+def _said(
+    options: argparse.Namespace, decision: Decision, measured: Mapping[str, FloatArray]
+) -> list[str]:
+    """What decides, what it did to the images that it was measured on, and what it promises."""
     from snojoe.measures.conformal import accepted_interval, conformal_rank
 
     n = len(decision.calibration)
     those = f"the {n:,} of {decision.source} that it is calibrated on"
     if options.fdr is not None:
-        return (
+        return [
             f"out-of-distribution: chosen among all images, so that on average at most "
             f"{100 * options.fdr:.6g}% of them are like {those}; the output comes at the end"
-        )
+        ]
     rank = max(1, conformal_rank(n, options.accept, options.confidence))
     average = 100 * (n + 1 - rank) / (n + 1)
     low, high = (100 * share for share in accepted_interval(n, rank))
-    return (
-        f"in-distribution: {_threshold(decision)}, which accepts {average:.1f}% of new "
-        f"images like {those} ({low:.1f} to {high:.1f}% by their draw)"
-    )
+    return [
+        f"in-distribution: {_threshold(decision)}{_known(measured, decision.tau)}",
+        f"promised: accepts {average:.1f}% of new images like {those} ({low:.1f} to {high:.1f}% by "
+        "their draw)",
+    ]
 
 
 def _threshold(decision: Decision) -> str:
@@ -431,8 +435,8 @@ def _known(measured: Mapping[str, FloatArray], tau: float) -> str:
         if name != ID
     ]
     return (
-        f"; measured: accepts {100 * accepted / n:.1f}% [{low:.1f}, {high:.1f}] of "
-        f"{_count(n, 'test image')}; catches {', '.join(caught)}"
+        f"; accepted {100 * accepted / n:.1f}% [{low:.1f}, {high:.1f}] of "
+        f"{_count(n, 'test image')}, caught {', '.join(caught)}"
     )
 
 

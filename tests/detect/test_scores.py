@@ -162,8 +162,8 @@ def test_the_first_line_says_what_was_measured(root, model, tmp_path, monkeypatc
         tau, measured = detector.decision.tau, detector.measured
         accepted = (measured["id"] >= tau).mean()
         caught = (measured["far"] < tau).mean()
-        assert f"measured: accepts {100 * accepted:.1f}% [" in first
-        assert f"of 20 test images; catches {100 * caught:.1f}% of far" in first
+        assert f"accepted {100 * accepted:.1f}% [" in first
+        assert f"of 20 test images, caught {100 * caught:.1f}% of far" in first
         assert ("knn >= " if score == "knn" else "energy >= ") in first
     main(["detect", str(image), "--model", "models/sn9/seed0", "--fdr", "0.1"])
-    assert "measured" not in capsys.readouterr().err
+    assert "caught" not in capsys.readouterr().err
