@@ -4,9 +4,12 @@ import json
 import re
 
 import pytest
+import torch
 import yaml
 from conftest import jpeg, voc_files, write_folder, write_tar
 from test_pipeline import Checkout, ran
+
+from snojoe.model.classifier import resnet10
 
 # One depth and one seed: a single model. Two OOD sets of the user's own, and one made here.
 OWN_DATA = {
@@ -143,14 +146,15 @@ def test_a_replaced_archive_reruns_what_depends_on_it(checkout):
 
 
 def test_local_weights_are_a_dependency(checkout):
-    (checkout.folder / "archives/w.pth").write_bytes(b"one")
+    path = checkout.folder / "archives/w.pth"
+    torch.save(resnet10().state_dict(), path)
     configure(checkout, model={"weights": "w.pth"})
     checkout("dvc", "repro", "download")
     assert "train@0-0" in changed(checkout)
-    (checkout.folder / "archives/w.pth").write_bytes(b"two")
+    torch.save(resnet10().state_dict(), path)  # other random weights
     assert ran(checkout("dvc", "repro", "download")) == ["download"]
-    assert (checkout.folder / "data/weights/weights.pth").read_bytes() == b"two"
-    (checkout.folder / "archives/w.pth").unlink()
+    assert (checkout.folder / "data/weights/weights.pth").read_bytes() == path.read_bytes()
+    path.unlink()
 
 
 def test_a_users_edit_of_raw_data_is_never_overwritten(checkout):

@@ -76,7 +76,7 @@ d.jpg,cat,test
 def own(tmp_path):
     """The inventory of a table and a set of other images, as a function of the table."""
     images = {f"pets/{name}.jpg": jpeg(i) for i, name in enumerate("abcd")}
-    other = {"other/x/1.jpg": b"not decoded", "other/x/2.heic": b"", "other/._1.jpg": b""}
+    other = {"other/x/1.jpg": b"not decoded", "other/x/2.psd": b"", "other/._1.jpg": b""}
     write_folder(tmp_path, images | other | {"pets/notes.txt": b""})
     params = load_params(ROOT / "params.yaml")
     values = params.data.model_dump() | {
@@ -102,7 +102,7 @@ def test_labels_are_read_as_preprocess_does(own):
     assert row(text, "(none of them)") == "(none of them) 1 0 0"
     assert row(text, "images  ") == "images 2 1 1"
     assert "ood other: 1 images" in text
-    assert "ood/other: left out: 1 .heic files (x/2.heic), 1 hidden files (._1.jpg)" in text
+    assert "ood/other: left out: 1 .psd files (x/2.psd), 1 hidden files (._1.jpg)" in text
     assert "pets: left out: 1 .txt files (notes.txt)" in text
     assert "train: no image is positive for Cat: nothing can be learnt of it" in text
     assert "images that show none of the classes: 1 of train" in text
