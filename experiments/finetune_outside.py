@@ -7,6 +7,7 @@ save. It goes on from its last epoch where it was interrupted.
 
 import argparse
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree  # of the user's own files
 
 import timm
@@ -58,13 +59,13 @@ def mean_ap(model: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], device:
     return float(average_precision_score(labels[:, known], logits[:, known], average="macro"))
 
 
-def learn_head(model: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], device: str) -> None:
+def learn_head(model: Any, loader: DataLoader[tuple[Tensor, Tensor]], device: str) -> None:
     """Logistic regression on features that are computed once."""
     model.eval()
     with torch.inference_mode():
         pairs = [(features(model, x.to(device)), y.to(device)) for x, y in loader]
     z, y = (torch.cat(each).clone() for each in zip(*pairs, strict=True))
-    head = model.get_classifier()  # type: ignore[operator]
+    head = model.get_classifier()
     nn.init.zeros_(head.weight)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.5)
     for _ in range(300):
@@ -74,8 +75,9 @@ def learn_head(model: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], devi
         optimizer.step()
 
 
-def features(model: nn.Module, images: Tensor) -> Tensor:
-    return model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[operator]
+def features(model: Any, images: Tensor) -> Tensor:
+    pooled: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)
+    return pooled
 
 
 def main() -> None:
@@ -101,7 +103,9 @@ def main() -> None:
     crops = create_transform(**config, is_training=True, scale=(0.5, 1.0))
     train = ["VOC2012/train", "VOC2007/trainval"]
 
-    def loader(lists: list[str], transform: nn.Module, shuffle: bool = False) -> DataLoader:  # type: ignore[type-arg]
+    def loader(
+        lists: list[str], transform: nn.Module, shuffle: bool = False
+    ) -> DataLoader[tuple[Tensor, Tensor]]:
         return DataLoader(
             Voc(args.voc, lists, transform), 32, shuffle=shuffle, num_workers=args.workers
         )

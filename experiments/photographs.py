@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from findings import append
-from numpy.typing import NDArray
 
 from snojoe.params import Params, load_params
 from snojoe.support.files import atomic_file
@@ -123,8 +122,8 @@ def train(params: Params, training: Training, scratch: Path) -> float:
     return float(100 * read_history(model).val_map.iloc[-1])
 
 
-def scores(params: Params, training: Training, scratch: Path) -> dict[str, NDArray[np.float32]]:
-    """``<score>/<set>``: what every score says of every image of `SETS`."""
+def scores(params: Params, training: Training, scratch: Path) -> dict[str, Any]:
+    """``<score>/<set>``: what every score says of every image of `SETS`, (n,) float32."""
     from snojoe.detectors import DETECTORS, fit_detector
     from snojoe.detectors.outputs import load_head, load_outputs
     from snojoe.experiment import Folders
@@ -160,7 +159,7 @@ def work(own: list[Training], options: argparse.Namespace) -> None:
             if training.seed != GRID_SEED:
                 found = scores(params, training, scratch)
                 with atomic_file(arrays) as temporary, temporary.open("wb") as file:
-                    np.savez_compressed(file, **found)  # type: ignore[arg-type]
+                    np.savez_compressed(file, **found)
         append(options.results / "trainings.csv", [row(training, val_map)], FIELDS)
         (scratch / "done").touch()
         print(

@@ -326,7 +326,9 @@ def detect(options: argparse.Namespace) -> int:
     )
     decision = detector.decision
     chosen = f"auto: {decision.score}; " if options.score == "auto" else ""
-    first, *others = _said(options, decision, detector.measured)
+    first, *others = _said(
+        decision, detector.measured, options.accept, options.confidence, options.fdr
+    )
     _tell("\n".join([f"{_count(len(folders), 'model')}; {chosen}{first}", *others]))
     left_out: LeftOut = {}
     files: Iterable[str] = image_files(options.paths, left_out)
@@ -357,25 +359,22 @@ def calibrate(options: argparse.Namespace) -> int:
     """Calibrate a model; returns 2 where an image could not be read."""
     (folder,) = _model_folders([options.model])
     _quiet_libraries()
-    from snojoe.detect.calibrate import Energies, calibrate, energies_of, held_out
+    from snojoe.data.left_out import describe
+    from snojoe.detect.calibrate import calibrate, energies_of
     from snojoe.detect.image_detector import load_detector
-    from snojoe.detect.image_files import image_files
+    from snojoe.detect.image_files import LeftOut, image_files
     from snojoe.measures.conformal import share_interval
     from snojoe.model.decision import ACCEPT
 
+    left_out: LeftOut = {}
     detector = load_detector(folder, run_code=options.run_code)
-    found = energies_of(detector, image_files(options.paths))
-    test = energies_of(detector, image_files(options.test))
-    out = held_out(found.names, options.hold_out or 0)
+    found = energies_of(detector, image_files(options.paths, left_out))
+    test = energies_of(detector, image_files(options.test, left_out))
     if options.hold_out:
-        kept = [name for name, apart in zip(found.names, out, strict=True) if not apart]
-        apart = [name for name, apart in zip(found.names, out, strict=True) if apart]
-        test = Energies(apart, found.values[out], [])
-        found = Energies(kept, found.values[[not each for each in out]], found.unreadable)
+        found, test = found.held_out(options.hold_out)
     tau = calibrate(folder, found, ", ".join(options.paths))
     decision = load_detector(folder, run_code=options.run_code).decision
-    options.accept, options.confidence, options.fdr = ACCEPT, None, None
-    first, *others = _said(options, decision, {})
+    first, *others = _said(decision, {}, ACCEPT)
     print("\n".join([f"{folder}: {first}", *others]))
     if n := len(test.values):
         alarms = int((test.values < tau).sum())
@@ -386,23 +385,29 @@ def calibrate(options: argparse.Namespace) -> int:
         )
     for line in (unreadable := [*found.unreadable, *test.unreadable]):
         _tell(f"not used: {line}")
+    if left_out:
+        _tell(describe(left_out))
     return 2 if unreadable else 0
 
 
 def _said(
-    options: argparse.Namespace, decision: Decision, measured: Mapping[str, FloatArray]
+    decision: Decision,
+    measured: Mapping[str, FloatArray],
+    accept: float,
+    confidence: float | None = None,
+    fdr: float | None = None,
 ) -> list[str]:
     """What decides, what it did to the images that it was measured on, and what it promises."""
     from snojoe.measures.conformal import accepted_interval, conformal_rank
 
     n = len(decision.calibration)
     those = f"the {n:,} of {decision.source} that it is calibrated on"
-    if options.fdr is not None:
+    if fdr is not None:
         return [
             f"out-of-distribution: chosen among all images, so that on average at most "
-            f"{100 * options.fdr:.6g}% of them are like {those}; the output comes at the end"
+            f"{100 * fdr:.6g}% of them are like {those}; the output comes at the end"
         ]
-    rank = max(1, conformal_rank(n, options.accept, options.confidence))
+    rank = max(1, conformal_rank(n, accept, confidence))
     average = 100 * (n + 1 - rank) / (n + 1)
     low, high = (100 * share for share in accepted_interval(n, rank))
     return [

@@ -6,7 +6,7 @@ from conftest import jpeg, model_folder, write_folder
 
 import snojoe
 from snojoe.cli import main
-from snojoe.detect.calibrate import held_out
+from snojoe.detect.calibrate import Energies
 from snojoe.measures.thresholds import calibrated_threshold
 from snojoe.model.folder import check_model, read_config, read_val_energies
 
@@ -50,11 +50,15 @@ def test_another_calibration_takes_the_place_of_the_first(world):
 
 def test_false_alarms_are_measured_on_images_held_out(world, capsys):
     assert main(["calibrate", "model", "mine", "--hold-out", "0.4"]) == 0
-    out = held_out([str(path) for path in sorted(world.iterdir())], 0.4)
-    assert 10 < sum(out) < 22
+    names = [str(path) for path in sorted(world.iterdir())]
+    rest, apart = Energies(names, np.arange(40.0), []).held_out(0.4)
+    assert sorted([*rest.names, *apart.names]) == names
+    assert [names[int(i)] for i in apart.values] == apart.names
+    out = len(apart.names)
+    assert 10 < out < 22
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.startswith(f"false alarms on {sum(out)} images that it is not calibrated on: ")
-    assert read_config(world.parent / "model").val.images == 40 - sum(out)
+    assert line.startswith(f"false alarms on {out} images that it is not calibrated on: ")
+    assert read_config(world.parent / "model").val.images == 40 - out
 
 
 def test_false_alarms_are_measured_on_a_folder_given_for_it(world, capsys):
@@ -77,8 +81,11 @@ def test_too_few_images_change_nothing(world, capsys):
 
 def test_what_cannot_be_read_is_named_and_the_others_count(world, capsys):
     (world / "07.jpg").write_bytes(b"")
+    (world / "notes.txt").write_bytes(b"")
     assert main(["calibrate", "model", "mine"]) == 2
-    assert "not used: mine/07.jpg: empty" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not used: mine/07.jpg: empty" in said
+    assert "left out: 1 .txt files (mine/notes.txt)" in said
     assert read_config(world.parent / "model").val.images == 39
 
 

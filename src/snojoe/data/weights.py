@@ -63,15 +63,14 @@ def fetch_weights(
             if not source.is_file():
                 raise SnojoeError(f"{source}: no such file of code (model.own.network)")
             shutil.copyfile(source, temporary / NETWORK)
-        elif weights is None:
-            return f"{target}: none, the trunk starts from random weights"
-        if suffix is not None and weights is not None:
+        if weights is None:
+            if not code:
+                return f"{target}: none, the trunk starts from random weights"
+        elif suffix is not None:
             source = folder / weights
             if not source.is_file():
                 raise SnojoeError(f"{source}: no such weights file (model.weights)")
             shutil.copyfile(source, temporary / f"weights{suffix}")
-        elif weights is None:
-            pass  # the code has them
         elif is_timm(arch):
             from snojoe.model.timm_networks import download_pretrained
 

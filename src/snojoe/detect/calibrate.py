@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,18 @@ class Energies:
     names: list[str]
     values: FloatArray
     unreadable: list[str]
+
+    def held_out(self, share: float) -> tuple[Energies, Energies]:
+        """Those to calibrate on, and a share that is not, by name: adding images moves none."""
+        apart = np.array(
+            [number(f"hold out {Path(name).name}") < share for name in self.names], dtype=bool
+        )
+        kept, out = (
+            [name for name, each in zip(self.names, part, strict=True) if each]
+            for part in (~apart, apart)
+        )
+        rest = Energies(kept, self.values[~apart], self.unreadable)
+        return rest, Energies(out, self.values[apart], [])
 
 
 def energies_of(detector: ImageDetector, files: Iterable[str]) -> Energies:
@@ -73,8 +85,3 @@ def calibrate(folder: Path, energies: Energies, source: str) -> float:
     val = ValImages(images=len(energies.names), sha256=digest, source=source)
     write_calibration(folder, Threshold(accept=ACCEPT, tau=tau), val, energies.values)
     return tau
-
-
-def held_out(names: Sequence[str], share: float) -> list[bool]:
-    """Which images are not to be calibrated on, by their names: adding images moves none."""
-    return [number(f"hold out {Path(name).name}") < share for name in names]
