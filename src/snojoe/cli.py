@@ -169,14 +169,7 @@ def _add_detect(commands: Commands) -> None:
         help="with which at least that share of new in-distribution images is accepted, given the "
         "images that the model is calibrated on (default: that share is met on average)",
     )
-    command.add_argument(
-        "--score",
-        default="joint_energy",
-        metavar="NAME",
-        help="what decides, by the names of metrics/table2.csv, such as nn_guide (default: "
-        "joint_energy, for which the model directory is enough; others need what the score stage "
-        "stored, see docs/detector.md); auto: what pseudo-OOD images made of val would choose",
-    )
+    _add_score(command)
     command.add_argument(
         "--fdr",
         type=_share,
@@ -220,8 +213,8 @@ def _add_export(commands: Commands) -> None:
         "export",
         help="a model as an ONNX file",
         description="Write one model with its threshold as an ONNX file: a uint8 image of any "
-        "height and width (H, W, 3) in; probabilities, energy and in_distribution out. It takes "
-        "the extra: pip install -e '.[onnx]'.",
+        "height and width (H, W, 3) in; probabilities, energy, in_distribution, score and p_value "
+        "out. It takes the extra: pip install -e '.[onnx]'.",
     )
     command.add_argument("--onnx", required=True, type=Path, metavar="FILE")
     command.add_argument(
@@ -231,6 +224,7 @@ def _add_export(commands: Commands) -> None:
         help="model directory (default: the first seed of models/sn<L>)",
     )
     _add_accept(command)
+    _add_score(command)
     _add_run_code(command)
     command.set_defaults(call=export)
 
@@ -270,6 +264,17 @@ def _add_accept(command: argparse.ArgumentParser) -> None:
         default=0.95,
         metavar="SHARE",
         help="share of new in-distribution images that is to be accepted (default: 0.95)",
+    )
+
+
+def _add_score(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--score",
+        default="joint_energy",
+        metavar="NAME",
+        help="what decides, by the names of metrics/table2.csv, such as nn_guide (default: "
+        "joint_energy, for which the model directory is enough; others need what the score stage "
+        "stored, see docs/detector.md); auto: what pseudo-OOD images made of val would choose",
     )
 
 
@@ -360,24 +365,28 @@ def calibrate(options: argparse.Namespace) -> int:
     (folder,) = _model_folders([options.model])
     _quiet_libraries()
     from snojoe.data.left_out import describe
-    from snojoe.detect.calibrate import calibrate, energies_of
+    from snojoe.detect.calibrate import calibrate, scores_of
     from snojoe.detect.image_detector import load_detector
     from snojoe.detect.image_files import LeftOut, image_files
+    from snojoe.detect.scores import stored_scorers
     from snojoe.measures.conformal import share_interval
-    from snojoe.model.decision import ACCEPT
+    from snojoe.model.decision import ACCEPT, JOINT_ENERGY
 
     left_out: LeftOut = {}
     detector = load_detector(folder, run_code=options.run_code)
-    found = energies_of(detector, image_files(options.paths, left_out))
-    test = energies_of(detector, image_files(options.test, left_out))
+    scorers = stored_scorers(folder)
+    found = scores_of(detector, scorers, image_files(options.paths, left_out))
+    test = scores_of(detector, {}, image_files(options.test, left_out))
     if options.hold_out:
         found, test = found.held_out(options.hold_out)
     tau = calibrate(folder, found, ", ".join(options.paths))
     decision = load_detector(folder, run_code=options.run_code).decision
     first, *others = _said(decision, {}, ACCEPT)
     print("\n".join([f"{folder}: {first}", *others]))
-    if n := len(test.values):
-        alarms = int((test.values < tau).sum())
+    if by := [score for score in found.values if score != JOINT_ENERGY]:
+        print(f"for --score, on the same images: {', '.join(by)}")
+    if n := len(test.energies):
+        alarms = int((test.energies < tau).sum())
         low, high = (100 * share for share in share_interval(alarms, n))
         print(
             f"false alarms on {_count(n, 'image')} that it is not calibrated on: {alarms}, "
@@ -451,7 +460,9 @@ def export(options: argparse.Namespace) -> None:
     _quiet_libraries()
     from snojoe.detect.export import export_onnx
 
-    difference = export_onnx(folder, options.onnx, options.accept, run_code=options.run_code)
+    difference = export_onnx(
+        folder, options.onnx, options.accept, options.score, run_code=options.run_code
+    )
     size = human_size(options.onnx.stat().st_size)
     print(f"{options.onnx}: {folder}, {size}; differs from PyTorch by at most {difference:.0e}")
 

@@ -6,7 +6,7 @@ from conftest import jpeg, model_folder, write_folder
 
 import snojoe
 from snojoe.cli import main
-from snojoe.detect.calibrate import Energies
+from snojoe.detect.calibrate import Scores
 from snojoe.measures.thresholds import calibrated_threshold
 from snojoe.model.folder import check_model, read_config, read_val_energies
 
@@ -51,9 +51,9 @@ def test_another_calibration_takes_the_place_of_the_first(world):
 def test_false_alarms_are_measured_on_images_held_out(world, capsys):
     assert main(["calibrate", "model", "mine", "--hold-out", "0.4"]) == 0
     names = [str(path) for path in sorted(world.iterdir())]
-    rest, apart = Energies(names, np.arange(40.0), []).held_out(0.4)
+    rest, apart = Scores(names, {"joint_energy": np.arange(40.0)}, []).held_out(0.4)
     assert sorted([*rest.names, *apart.names]) == names
-    assert [names[int(i)] for i in apart.values] == apart.names
+    assert [names[int(i)] for i in apart.energies] == apart.names
     out = len(apart.names)
     assert 10 < out < 22
     line = capsys.readouterr().out.splitlines()[-1]

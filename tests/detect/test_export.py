@@ -57,8 +57,10 @@ def test_equal_images_give_what_pytorch_gives(detector, session, size):
 
 def test_the_decision_and_the_names_are_in_the_file(detector, session):
     image = np.zeros((20, 30, 3), np.uint8)
-    probabilities, energy, in_distribution = session.run(None, {"image": image})
+    probabilities, energy, in_distribution, score, p_value = session.run(None, {"image": image})
     (expected,) = detector([image])
+    assert score == pytest.approx(energy)
+    assert p_value == pytest.approx(expected.p_value)
     assert probabilities.shape == (3,)
     assert energy.shape == in_distribution.shape == ()
     assert in_distribution == expected.in_distribution
@@ -76,7 +78,7 @@ def test_photographs_give_nearly_what_the_pil_path_gives(detector, session, tmp_
     photos = [np.asarray(decode(archive[name])) for name in names]
     differences = []
     for photo, expected in zip(photos, detector(photos), strict=True):
-        probabilities, energy, _ = session.run(None, {"image": photo})
+        probabilities, energy, *_ = session.run(None, {"image": photo})
         found = np.array([*probabilities, energy])
         differences.append(found - [*expected.probabilities.values(), expected.energy])
     # PIL rounds to whole pixel values, twice.

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import jpeg, model_folder, write_folder
 
 import snojoe
@@ -15,8 +16,9 @@ from snojoe.detectors import ModelOutputs, fit_detector
 from snojoe.detectors.outputs import load_head
 from snojoe.detectors.store import keep_detector, write_store
 from snojoe.experiment import Folders
+from snojoe.inference.perturbation import outputs_with_noise
 from snojoe.measures.thresholds import calibrated_threshold
-from snojoe.model.folder import read_config, weights_digest
+from snojoe.model.folder import check_model, read_config, weights_digest
 from snojoe.support.errors import SnojoeError
 
 IMAGES = [decode(jpeg(seed)) for seed in range(6)]
@@ -29,12 +31,12 @@ def outputs_of(n=60, seed=0):
     return ModelOutputs(*(np.float32(each) for each in arrays))
 
 
-def write_detectors(model, target, knn):
+def write_detectors(model, target, knn, scores=SCORES, eps=0.0):
     """Detectors fitted on random outputs, for a model of `model_folder`."""
     target.mkdir(parents=True)
     config = read_config(model)
     measured = {}
-    for score in SCORES:
+    for score in scores:
         detector = fit_detector(score, outputs_of(), outputs_of(), load_head(model))
         detector.calibrate_outputs(outputs_of(config.val.images, seed=1))
         keep_detector(target, detector)
@@ -48,7 +50,15 @@ def write_detectors(model, target, knn):
         model=weights_digest(model),
         val=config.val.sha256,
         pseudo_fpr95={"joint_energy": 0.5, "vim": 0.3, "knn": knn},
+        noise=dict.fromkeys(scores, eps) if eps else {},
     )
+
+
+def network_says(detector, image):
+    (model,) = detector.models
+    pixels = torch.from_numpy(detector._pixels(image)[None])
+    with torch.inference_mode():
+        return ModelOutputs(*(a.numpy() for a in model.outputs(model.normalise(pixels))))
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +78,7 @@ def model(root):
 def test_the_score_decides_and_the_energy_stays(model):
     detector = snojoe.load_detector(model, score="knn")
     (scorer,) = detector.scorers
-    expected = [
-        scorer.score_outputs(detector.outputs(detector._pixels(image)[None])[0])[0]
-        for image in IMAGES
-    ]
+    expected = [scorer(network_says(detector, image))[0] for image in IMAGES]
     found = detector(IMAGES)
     np.testing.assert_allclose([each.score for each in found], expected, rtol=1e-5)
     by_energy = snojoe.load_detector(model)(IMAGES)
@@ -139,15 +146,81 @@ def test_what_does_not_belong_to_the_model_is_refused(root, model, tmp_path):
     assert snojoe.load_detector(other).measured == {}
 
 
-def test_a_model_that_was_calibrated_on_other_images_has_no_other_scores(root, model, tmp_path):
-    shutil.copytree(model, tmp_path / "own")
-    shutil.copytree(root.detectors_of(9, 0), tmp_path / "own/scores")
+def test_calibrating_moves_every_score_that_is_stored(root, model, tmp_path, capsys):
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    shutil.copytree(root.detectors_of(9, 0), own / "scores")
     images = write_folder(tmp_path / "images", {f"{i}.jpg": jpeg(i) for i in range(20)})
-    assert main(["calibrate", str(tmp_path / "own"), str(images)]) == 0
-    with pytest.raises(SnojoeError, match=r"calibrated on other images than .*own \(.*images\)"):
-        snojoe.load_detector(tmp_path / "own", score="knn")
-    # The energies of the images that it was measured on are the same.
-    assert snojoe.load_detector(tmp_path / "own").measured.keys() == {"id", "far"}
+    assert main(["calibrate", str(own), str(images)]) == 0
+    assert "for --score, on the same images: knn, vim\n" in capsys.readouterr().out
+    check_model(own)
+    for score in SCORES:
+        detector = snojoe.load_detector(own, score=score)
+        found = [each.score for each in detector(sorted(images.iterdir()))]
+        np.testing.assert_allclose(np.sort(detector.decision.calibration), np.sort(found), 1e-6)
+        assert detector.decision.tau == calibrated_threshold(detector.decision.calibration)
+        assert detector.decision.source == str(images)
+        # The images that it was measured on have the same scores.
+        assert detector.measured.keys() == {"id", "far"}
+
+
+def test_a_detector_that_came_after_the_calibration_is_refused(root, model, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    images = write_folder(tmp_path / "images", {f"{i}.jpg": jpeg(i) for i in range(20)})
+    assert main(["calibrate", str(own), str(images)]) == 0
+    shutil.copytree(root.detectors_of(9, 0), own / "scores")
+    with pytest.raises(SnojoeError, match=r"own: calibrated on .*images without knn.*calibrate"):
+        snojoe.load_detector(own, score="knn")
+
+
+def test_noise_that_was_tuned_is_added(root, model, tmp_path):
+    own, eps = tmp_path / "own", 0.004
+    shutil.copytree(model, own)
+    write_detectors(own, own / "scores", 0.5, scores=("odin", "mahalanobis"), eps=eps)
+    for score in ("odin", "mahalanobis"):
+        detector = snojoe.load_detector(own, score=score)
+        (network,), (scorer,) = detector.models, detector.scorers
+        assert scorer.noise.eps == eps
+        for image, found in zip(IMAGES, detector(IMAGES), strict=True):
+            pixels = network.normalise(torch.from_numpy(detector._pixels(image)[None]))
+            _, noisy = outputs_with_noise(network, pixels, {score: scorer.noise})
+            noisy = ModelOutputs(*(each.numpy() for each in noisy[score]))
+            assert found.score == pytest.approx(scorer(noisy)[0], rel=1e-5)
+            assert abs(found.score - scorer(network_says(detector, image))[0]) > 1e-4
+
+
+@pytest.mark.parametrize("score", ["vim", "lof", "isolation_forest"])
+def test_a_score_is_exported_with_its_calibration(score, model, tmp_path):
+    ort = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    write_detectors(own, own / "scores", 0.5, scores=(score,))
+    target = tmp_path / "m.onnx"
+    assert main(["export", "--onnx", str(target), "--model", str(own), "--score", score]) == 0
+    session = ort.InferenceSession(target)
+    metadata = session.get_modelmeta().custom_metadata_map
+    detector = snojoe.load_detector(own, score=score)
+    assert (metadata["score"], float(metadata["tau"])) == (score, detector.decision.tau)
+    images = [np.asarray(image.resize((16, 16))) for image in IMAGES]  # as large as the model's
+    for image, expected in zip(images, detector(images), strict=True):
+        _, energy, inside, found, p_value = session.run(None, {"image": image})
+        assert energy == pytest.approx(expected.energy, rel=1e-4)
+        assert found == pytest.approx(expected.score, rel=1e-4)
+        assert bool(inside) == expected.in_distribution
+        assert p_value == pytest.approx(expected.p_value)
+
+
+def test_what_takes_a_gradient_is_not_exported(model, tmp_path, capsys):
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    write_detectors(own, own / "scores", 0.5, scores=("odin",), eps=0.002)
+    target = tmp_path / "m.onnx"
+    assert main(["export", "--onnx", str(target), "--model", str(own), "--score", "odin"]) == 2
+    assert "odin was tuned to input noise (0.002)" in capsys.readouterr().err
+    assert not target.exists()
 
 
 def test_the_first_line_says_what_was_measured(root, model, tmp_path, monkeypatch, capsys):

@@ -168,6 +168,7 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
     infer_ood(params, folders, 0)
     noisy = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("outputs/**/*_*.npy")}
     assert noisy == {
+        "outputs/sn0/id/seed0/val/odin_logits.npy",
         "outputs/sn0/id/seed0/test/odin_logits.npy",
         "outputs/sn0/ood/seed0/textures/odin_logits.npy",
     }

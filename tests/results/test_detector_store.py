@@ -1,10 +1,13 @@
 """What the score stage keeps of the detectors that it measures."""
 
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.neighbors import LocalOutlierFactor
 from test_grids import SEEDS, SIZES, write_experiment
 
+from snojoe.data.shards import ShardRow, write_shards
 from snojoe.data.stable import calibration_part
 from snojoe.detectors import DETECTORS, LOF
 from snojoe.detectors.store import read_store
@@ -81,6 +84,28 @@ def test_of_test_the_images_that_show_a_class_are_kept(experiment):
     assert np.array_equal(measured["id"], grid.id[ScoreRow("knn", "sn", 9)][1, 6:])
 
 
+def test_where_test_is_val_only_images_that_calibrate_nothing_are_measured(experiment):
+    val = experiment.shards("val")
+    ids = [f"a/{i}.jpg" for i in range(SIZES["val"])]
+    rows = [ShardRow(name, bytes(12), of, []) for name, of in zip(ids, val.labels(), strict=True)]
+    target = experiment.folders.shards("test")
+    write_shards(target, rows, split="test", content="pixels", image_size=2)
+    for depth in (0, 9):
+        for seed in SEEDS:
+            test = experiment.folders.outputs(depth, seed, "test")
+            shutil.rmtree(test)
+            shutil.copytree(experiment.folders.outputs(depth, seed, "val"), test)
+    score_and_keep(experiment, 9)
+    store = read_store(experiment.folders.detectors_of(9, 4))
+    assert "lof" in store.scores()
+    assert store.measured.keys() == {*NAMES} - {"lof"}
+    rest = experiment.to_choose(9, 4)
+    rest = rest.rows(rest.labels.any(axis=1))
+    np.testing.assert_allclose(
+        store.measured["knn"]["id"], store.detector("knn").score_outputs(rest), rtol=1e-9
+    )
+
+
 def test_a_score_that_cannot_be_stored_is_in_the_tables_alone(experiment, monkeypatch, capsys):
     monkeypatch.delattr(DETECTORS["lof"], "_rebuild")
     monkeypatch.setattr(
@@ -97,13 +122,33 @@ def test_a_score_that_cannot_be_stored_is_in_the_tables_alone(experiment, monkey
     assert there == {*NAMES, "measured"} - {"lof"}
 
 
-def test_a_score_with_noise_is_left_out(experiment):
+def test_a_score_with_noise_is_calibrated_and_measured_on_noisy_images(experiment):
     tuning = {
         "odin": Tuned(eps=0.002, params={"temperature": 10.0}, fpr95=1.0),
         "mahalanobis": Tuned(eps=0.0, params={}, fpr95=1.0),
     }
     write_tuning(experiment.folders.tuned(9, 4), tuning)
-    score_and_keep(experiment, 9)
-    there = {p.stem for p in experiment.folders.detectors_of(9, 4).glob("*.safetensors")}
-    assert there == {*NAMES, "measured"} - {"odin"}
-    assert "odin" not in read_store(experiment.folders.detectors_of(9, 4)).measured
+    for name in ("val", *experiment.test_sets.values()):
+        folder = experiment.folders.outputs(9, 4, name)
+        np.save(folder / "odin_logits.npy", np.load(folder / "logits.npy") - 1)
+    clean = read_clean(experiment)
+    grid, _ = score_and_keep(experiment, 9)
+    store = read_store(experiment.folders.detectors_of(9, 4))
+    assert store.noise == {"odin": 0.002}
+    assert "odin" not in store.pseudo_fpr95
+    detector = store.detector("odin")
+    assert detector.temperature == 10.0
+    np.testing.assert_allclose(detector.calibration_, clean["calibration"] - 0.1, rtol=1e-6)
+    np.testing.assert_allclose(store.measured["odin"]["id"], clean["id"] - 0.1, rtol=1e-6)
+    np.testing.assert_array_equal(
+        store.measured["odin"]["id"], grid.scores(ScoreRow("odin", "sn", 9))["id"][1]
+    )
+
+
+def read_clean(experiment):
+    """ODIN's scores without noise, at T = 10."""
+    calibrating = experiment.to_calibrate(9, 4, "max_logit").logits
+    return {
+        "calibration": np.asarray(calibrating).max(axis=1) / 10,
+        "id": np.asarray(experiment.outputs(9, 4, "test").logits).max(axis=1) / 10,
+    }

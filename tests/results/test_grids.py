@@ -45,6 +45,8 @@ def write_experiment(folder):
     labels = (rng.random((SIZES["val"], K)) < 0.5).astype(np.uint8)
     rows = [ShardRow(f"a/{i}.jpg", bytes(12), of, []) for i, of in enumerate(labels)]
     write_shards(folders.shards("val"), rows, split="val", content="pixels", image_size=2)
+    rows = [ShardRow(f"b/{i}.jpg", bytes(12), None, []) for i in range(SIZES["test"])]
+    write_shards(folders.shards("test"), rows, split="test", content="pixels", image_size=2)
     for depth, weights in ((0, 0), (7, 10), (9, 12)):
         for seed in SEEDS:
             rng = np.random.default_rng([depth, seed])

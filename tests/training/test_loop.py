@@ -147,6 +147,14 @@ def test_the_trunk_learns_at_its_own_rate(prepared):
     assert moved == {"head"}
 
 
+def test_a_trunk_that_learns_nothing_costs_no_gradients(prepared):
+    for sn_layers in (0, 8):
+        model, record = fit(prepared, sn_layers, trunk_lr_factor=0.0)
+        assert all(parameter.grad is None for parameter in model.trunk.parameters())
+        assert all(parameter.grad is not None for parameter in model.head.parameters())
+        assert record.history[1]["train_loss"] < record.history[0]["train_loss"]
+
+
 def test_accumulated_gradients_are_those_of_the_batch(prepared):
     # BatchNorm frozen from the start: else it would see the parts. 8 images in 3, 3 and 2.
     frozen = {"freeze_after_epoch": 0, "epochs": 1, "lr": 1e-4}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snojoe.data.images import ImageError, decode, to_square
-from snojoe.detect.scores import AUTO, chosen_score, measured_scores, stored_detector
+from snojoe.detect.scores import AUTO, Scorer, chosen_score, measured_scores, stored_scorer
 from snojoe.measures.metrics import FloatArray
-from snojoe.model.classifier import Classifier
+from snojoe.model.classifier import Classifier, Outputs
 from snojoe.model.decision import ACCEPT, JOINT_ENERGY, Decision, Detection, load_decision
 from snojoe.model.folder import ModelConfig, load_model, read_val_energies
 from snojoe.model.pixels import default_device
@@ -25,13 +25,15 @@ from snojoe.support.errors import SnojoeError
 from snojoe.support.threads import parallel
 
 if TYPE_CHECKING:
-    from snojoe.detectors import Detector, ModelOutputs
+    from snojoe.detectors import ModelOutputs
 
 AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A file's path, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey: (H, W), with or
 without a channel."""
 
 _BATCH_SIZE = 16
+
+T = TypeVar("T")
 
 
 class ImageDetector:
@@ -43,7 +45,7 @@ class ImageDetector:
     decision : Decision
     made : Preprocessing
         What the models were trained for; each normalises by itself.
-    scorers : sequence of Detector
+    scorers : sequence of Scorer
         What each model's outputs are decided by; without any, joint energy.
     measured : mapping of str to (n,) float64 array
         Scores of images that it was measured on: "id", in-distribution, and each OOD set by name;
@@ -61,7 +63,7 @@ class ImageDetector:
         models: Sequence[Classifier],
         decision: Decision,
         made: Preprocessing,
-        scorers: Sequence[Detector] = (),
+        scorers: Sequence[Scorer] = (),
         measured: Mapping[str, FloatArray] | None = None,
     ) -> None:
         self.device = default_device()
@@ -100,12 +102,18 @@ class ImageDetector:
         with their number: a thread has one decoded image, and three batches of 16 are there at the
         models' size.
         """
+        return self.mapped(images, self._detect)
+
+    def mapped(
+        self, images: Iterable[AnyImage], function: Callable[[NDArray[np.uint8]], Sequence[T]]
+    ) -> Iterator[tuple[AnyImage, T | ImageError]]:
+        """`stream` with another function of a batch's (n, image_size, image_size, 3) pixels."""
         ahead = parallel(lambda image: (image, self._pixels(image)), images, 2 * _BATCH_SIZE)
         while batch := list(islice(ahead, _BATCH_SIZE)):
             usable = [pixels for _, pixels in batch if not isinstance(pixels, ImageError)]
-            detections = iter(self._detect(np.stack(usable)) if usable else ())
+            results = iter(function(np.stack(usable)) if usable else ())
             for image, pixels in batch:
-                yield image, pixels if isinstance(pixels, ImageError) else next(detections)
+                yield image, pixels if isinstance(pixels, ImageError) else next(results)
 
     @torch.inference_mode()
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -114,23 +122,40 @@ class ImageDetector:
         logits = (model(model.normalise(images)) for model in self.models)
         return np.stack([each.float().cpu().numpy() for each in logits])
 
-    @torch.inference_mode()
-    def outputs(self, pixels: NDArray[np.uint8]) -> list[ModelOutputs]:
-        """(n, image_size, image_size, 3) -> what each model says."""
-        from snojoe.detectors import ModelOutputs
+    def scored(
+        self, pixels: NDArray[np.uint8], scorers: Sequence[Sequence[Scorer]]
+    ) -> tuple[NDArray[np.float32], list[list[FloatArray]]]:
+        """What the models and their detectors say of a batch.
+
+        Parameters
+        ----------
+        pixels : (n, image_size, image_size, 3) uint8 array
+        scorers : sequence of sequence of Scorer
+            For each model.
+
+        Returns
+        -------
+        logits : (models, n, K) float32
+        scores : list of list of (n,) float64 array
+            For each model those of its scorers.
+        """
+        from snojoe.inference.perturbation import outputs_with_noise
 
         images = torch.from_numpy(pixels).to(self.device)
-        found = (model.outputs(model.normalise(images)) for model in self.models)
-        return [ModelOutputs(*(each.float().cpu().numpy() for each in of)) for of in found]
+        logits, scores = [], []
+        for model, own in zip(self.models, scorers, strict=True):
+            noises = {scorer.name: scorer.noise for scorer in own if scorer.noise}
+            clean, noisy = outputs_with_noise(model, model.normalise(images), noises)
+            logits.append(clean.logits.float().cpu().numpy())
+            read = [_arrays(noisy.get(scorer.name, clean)) for scorer in own]
+            scores.append([scorer(each) for scorer, each in zip(own, read, strict=True)])
+        return np.stack(logits), scores
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
         if not self.scorers:
             return self.decision(self.logits(pixels))
-        outputs = self.outputs(pixels)
-        scores = [
-            scorer.score_outputs(each) for scorer, each in zip(self.scorers, outputs, strict=True)
-        ]
-        return self.decision(np.stack([each.logits for each in outputs]), np.stack(scores))
+        logits, scores = self.scored(pixels, [[scorer] for scorer in self.scorers])
+        return self.decision(logits, np.concatenate(scores))
 
     def _pixels(self, image: AnyImage) -> NDArray[np.uint8] | ImageError:
         try:
@@ -188,8 +213,8 @@ def load_detector(
     scorers = {}
     calibration = {name: energies for name, (_, _, energies) in loaded.items()}
     if score != JOINT_ENERGY:
-        scorers = {name: stored_detector(Path(name), score) for name in loaded}
-        calibration = {name: scorer.calibration_ for name, scorer in scorers.items()}
+        scorers = {name: stored_scorer(Path(name), score) for name in loaded}
+        calibration = {name: each.detector.calibration_ for name, each in scorers.items()}
     decision = load_decision(
         {name: (config, calibration[name]) for name, (_, config, _) in loaded.items()},
         accept,
@@ -200,6 +225,12 @@ def load_detector(
     measured = measured_scores(map(Path, loaded), score)
     made = configs[0].preprocessing
     return ImageDetector(models, decision, made, list(scorers.values()), measured)
+
+
+def _arrays(outputs: Outputs) -> ModelOutputs:
+    from snojoe.detectors import ModelOutputs
+
+    return ModelOutputs(*(each.float().cpu().numpy() for each in outputs))
 
 
 def _load(folder: Path, run_code: bool) -> tuple[Classifier, ModelConfig, FloatArray]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,13 @@ import numpy as np
 
 from snojoe.experiment import Folders
 from snojoe.measures.metrics import FloatArray
-from snojoe.model.folder import read_config, weights_digest
+from snojoe.model.folder import read_calibration, read_config, weights_digest
 from snojoe.support.errors import SnojoeError
 
 if TYPE_CHECKING:
-    from snojoe.detectors import Detector
+    from snojoe.detectors import Detector, ModelOutputs
     from snojoe.detectors.store import Store
+    from snojoe.inference.perturbation import Noise
 
 AUTO = "auto"
 SHIPPED = "scores"
@@ -41,26 +44,66 @@ def chosen_score(models: Sequence[Path]) -> str:
     return min(sorted(shared), key=lambda score: sum(each[score] for each in known))
 
 
-def stored_detector(model: Path, score: str) -> Detector:
+@dataclass(frozen=True)
+class Scorer:
+    """A model's detector, and the eps of the input noise that its images get."""
+
+    detector: Detector
+    eps: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the score."""
+        return self.detector.name
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """The noise itself, where there is any."""
+        if not self.eps:
+            return None
+        from snojoe.inference.perturbation import noise_of
+
+        return noise_of(self.name, self.eps, self.detector)
+
+    def __call__(self, outputs: ModelOutputs) -> FloatArray:
+        """(n,) scores of what it is to read, clean or with its noise."""
+        return self.detector.score_outputs(outputs)
+
+
+def stored_scorer(model: Path, score: str) -> Scorer:
     """The detector of a model by its name, calibrated on the images that the model is.
 
     Raises
     ------
     SnojoeError
-        If there is no such score, no such file for this model, or it does not belong to it.
+        If there is no such score, no such file for this model, or it is calibrated on other images.
     """
     from snojoe.detectors import DETECTORS
 
     if score not in DETECTORS:
         raise SnojoeError(f"score: expected one of {', '.join(DETECTORS)}; got {score!r}")
-    store = _belonging(model, score)
-    val = read_config(model).val
-    if store.val != val.sha256:
+    scorer, val = _scorer(_belonging(model, score), score), read_config(model).val
+    own = read_calibration(model, score)
+    if own is not None:
+        scorer.detector.calibrate_scores(own)
+    elif _belonging(model, score).val != val.sha256:
         raise SnojoeError(
-            f"{store.folder}: calibrated on other images than {model} ({val.source}); "
-            "`snojoe calibrate` moves the threshold of joint_energy alone"
+            f"{model}: calibrated on {val.source} without {score}, whose detector was not there "
+            "then; expected `snojoe calibrate` again"
         )
-    return store.detector(score)
+    return scorer
+
+
+def stored_scorers(model: Path) -> dict[str, Scorer]:
+    """All detectors of a model that are there, by name; none where there is no folder of them."""
+    store = _store(model)
+    if store is None or not _belongs(store, model):
+        return {}
+    return {score: _scorer(store, score) for score in store.scores()}
+
+
+def _scorer(store: Store, score: str) -> Scorer:
+    return Scorer(store.detector(score), store.noise.get(score, 0.0))
 
 
 def _belonging(model: Path, score: str) -> Store:

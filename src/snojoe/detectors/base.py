@@ -100,7 +100,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         ValueError
             As `score_samples`, and if `confidence` is out of its range.
         """
-        return self._calibrated(self.score_samples(X), confidence)
+        return self.calibrate_scores(self.score_samples(X), confidence)
 
     def p_values(self, X: Any) -> FloatArray:
         """Conformal p-values of being in-distribution: (n,) float64.
@@ -123,9 +123,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
 
     def calibrate_outputs(self, outputs: ModelOutputs, confidence: float | None = None) -> Self:
         """`calibrate` with what the detector reads of `outputs`, whatever its kind."""
-        return self._calibrated(self.score_outputs(outputs), confidence)
+        return self.calibrate_scores(self.score_outputs(outputs), confidence)
 
-    def _calibrated(self, scores: FloatArray, confidence: float | None) -> Self:
+    def calibrate_scores(self, scores: FloatArray, confidence: float | None = None) -> Self:
+        """`calibrate` with the images' (n,) scores."""
         self._offset = fitted_offset(calibrated_threshold(scores, self.accept, confidence))
         self.calibration_ = scores
         return self
@@ -135,6 +136,12 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
             del self.calibration_
         self._offset = _Offset(self.accept, None if self._keeps_training else seen)
         return self
+
+    @property
+    def learns_from_val(self) -> bool:
+        """Whether a fitted one has learnt from the val images: LOF and Isolation Forest have."""
+        fitted = {name: value for name, value in self.learnt().items() if name != "calibration_"}
+        return self.fitted_on == "val" and any(isinstance(v, np.ndarray) for v in fitted.values())
 
     def learnt(self) -> dict[str, Any]:
         """The fitted attributes by name: arrays, numbers and objects of ours.

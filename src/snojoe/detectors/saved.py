@@ -51,17 +51,7 @@ def save_detector(detector: Detector, path: Path | str) -> None:
             f"{detector.name}.{estimators[0]}: a scikit-learn estimator is not stored; expected "
             "_rebuild to make it anew from arrays"
         )
-    tensors: dict[str, np.ndarray] = {}
-    values: dict[str, Any] = {}
-    kinds: dict[str, str] = {}
-    for name, value in detector.learnt().items():
-        if isinstance(value, np.ndarray):
-            tensors[name] = value
-        elif type(value) in _PARTS:
-            kinds[name] = type(value).__name__
-            tensors |= {f"{name}.{part}": getattr(value, part) for part in _PARTS[type(value)]}
-        else:
-            values[name] = value.item() if isinstance(value, np.generic) else value
+    tensors, values, kinds = learnt_parts(detector)
     header = {
         "format": FORMAT,
         "name": detector.name,
@@ -80,6 +70,34 @@ def save_detector(detector: Detector, path: Path | str) -> None:
     content = save(arrays, metadata={_HEADER: description})
     with atomic_file(Path(path)) as temporary:
         temporary.write_bytes(content)
+
+
+def learnt_parts(
+    detector: Detector,
+) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
+    """What a fitted detector has learnt, flat.
+
+    Returns
+    -------
+    arrays : dict of str to array
+        By the attribute's name; of an object of ours as ``<attribute>.<array>``.
+    values : dict of str to object
+        Numbers, and whatever else it is.
+    kinds : dict of str to str
+        The classes of those objects.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    values: dict[str, Any] = {}
+    kinds: dict[str, str] = {}
+    for name, value in detector.learnt().items():
+        if isinstance(value, np.ndarray):
+            arrays[name] = value
+        elif type(value) in _PARTS:
+            kinds[name] = type(value).__name__
+            arrays |= {f"{name}.{part}": getattr(value, part) for part in _PARTS[type(value)]}
+        else:
+            values[name] = value.item() if isinstance(value, np.generic) else value
+    return arrays, values, kinds
 
 
 def load_detector(path: Path | str) -> Detector:

@@ -49,6 +49,7 @@ def write_store(
     model: str,
     val: str,
     pseudo_fpr95: Mapping[str, float] | None = None,
+    noise: Mapping[str, float] | None = None,
 ) -> None:
     """Write what else belongs into a folder of detectors.
 
@@ -63,14 +64,21 @@ def write_store(
         ``sha256`` of the images that all are calibrated on, as in `ValImages`.
     pseudo_fpr95 : mapping of str to float, optional
         Score -> its mean FPR95 on pseudo-OOD images, by which one can be chosen.
+    noise : mapping of str to float, optional
+        Score -> eps of the input noise that its images get: `snojoe.inference.perturbation`.
     """
     arrays = {
         f"{score}/{name}": np.ascontiguousarray(values, np.float64)
         for score, sets in measured.items()
         for name, values in sets.items()
     }
-    pseudo = dict(pseudo_fpr95 or {})
-    header = {"format": FORMAT, "model": model, "val": val, "pseudo_fpr95": pseudo}
+    header = {
+        "format": FORMAT,
+        "model": model,
+        "val": val,
+        "pseudo_fpr95": dict(pseudo_fpr95 or {}),
+        "noise": dict(noise or {}),
+    }
     with atomic_file(folder / _MEASURED) as temporary:
         temporary.write_bytes(save(arrays, metadata={_HEADER: json.dumps(header)}))
     write_sums(folder)
@@ -85,6 +93,7 @@ class Store:
     val: str
     measured: Measured
     pseudo_fpr95: Mapping[str, float]
+    noise: Mapping[str, float]
 
     def detector(self, score: str) -> Detector:
         """The detector of this name.
@@ -94,14 +103,15 @@ class Store:
         SnojoeError
             If there is none, or its file is damaged.
         """
-        if score not in (there := list(self._scores())):
+        if score not in (there := list(self.scores())):
             raise SnojoeError(
                 f"{self.folder}: has no detector {score}; there are {', '.join(there) or 'none'}"
             )
         check_sums(self.folder, only=[f"{score}{_SUFFIX}"])
         return load_detector(self.folder / f"{score}{_SUFFIX}")
 
-    def _scores(self) -> Iterator[str]:
+    def scores(self) -> Iterator[str]:
+        """The names of the detectors that are there."""
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             if path.name != _MEASURED:
                 yield path.name.removesuffix(_SUFFIX)
@@ -125,7 +135,7 @@ def read_store(folder: Path) -> Store:
                 measured.setdefault(score, {})[name] = file.get_tensor(key)
         if header["format"] != FORMAT:
             raise SnojoeError(f"{folder}: this version has no store format {header['format']!r}")
-        pseudo = header["pseudo_fpr95"]
-        return Store(folder, header["model"], header["val"], measured, pseudo)
+        known = {name: header[name] for name in ("model", "val", "pseudo_fpr95", "noise")}
+        return Store(folder, measured=measured, **known)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SnojoeError(f"{folder / _MEASURED}: not readable ({first_line(error)})") from None

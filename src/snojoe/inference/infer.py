@@ -29,12 +29,12 @@ PSEUDO_IMAGES = 300
 
 
 def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
-    """Write what the models of a depth say of train, val and test; tune them before test.
+    """Write what the models of a depth say of train, val and test; tune them before the last two.
 
     Beside these, what they say of pseudo-OOD images: `snojoe.results.auto` chooses a score by them.
 
-    Noise is added to the test images alone: detectors are fitted on clean ones. Several processes
-    share the images, and write to the bit what one would.
+    Noise is added to val, for calibration, and to test; detectors are fitted on clean images.
+    Several processes share the images, and write to the bit what one would.
 
     Raises
     ------
@@ -43,13 +43,13 @@ def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
     """
     models = _load_models(params, folders, sn_layers)
     with processes_joined(), _written(folders.id_outputs(sn_layers)) as target:
-        _write_sets(params, folders, models, target, ("train", "val"))
+        _write_sets(params, folders, models, target, ("train",))
         images = tuning_images(Shards(folders.shards("val")))
         if params.infer.tune:
             _tune_each(params, models, images, target)
         _write_pseudo(params, models, images, target)
         noises = _noises([seed_folder(target, seed) for seed in params.seeds])
-        _write_sets(params, folders, models, target, ("test",), noises)
+        _write_sets(params, folders, models, target, ("val", "test"), noises)
 
 
 def infer_ood(params: Params, folders: Folders, sn_layers: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +48,13 @@ def odin_loss(outputs: Outputs) -> Tensor:
 def mahalanobis_loss(detector: Mahalanobis) -> Loss:
     """Minus the score of a fitted `Mahalanobis`: min_k 1/2 (z - mu_k)^T P (z - mu_k), (n,)."""
     return partial(_nearest, detector.gaussians_)
+
+
+def noise_of(score: str, eps: float, mahalanobis: Any) -> Noise:
+    """The noise of "odin" or "mahalanobis"; `mahalanobis` is that fitted detector."""
+    if score == "odin":
+        return Noise("logits", odin_loss, eps)
+    return Noise("features", mahalanobis_loss(mahalanobis), eps)
 
 
 def _nearest(gaussians: TiedGaussians, outputs: Outputs) -> Tensor:

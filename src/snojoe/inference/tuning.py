@@ -18,6 +18,7 @@ from snojoe.inference.perturbation import (
     Loss,
     Noise,
     mahalanobis_loss,
+    noise_of,
     noisy_outputs,
     odin_loss,
     steps_against,
@@ -46,12 +47,9 @@ def chosen_noises(outputs: Path) -> dict[str, Noise]:
     tuning = read_tuning(outputs)
     if not tuning:
         return {}
-    losses = {
-        "odin": ("logits", odin_loss),
-        "mahalanobis": ("features", mahalanobis_loss(fit_mahalanobis(outputs))),
-    }
+    mahalanobis = fit_mahalanobis(outputs)
     return {
-        score: Noise(*losses[score], chosen.eps)
+        score: noise_of(score, chosen.eps, mahalanobis)
         for score, chosen in tuning.items()
         if chosen.eps > 0
     }

@@ -39,6 +39,7 @@ CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _CALIBRATION = "calibration.safetensors"
 _VAL_ENERGIES = "val_energies"
+_CALIBRATED = {"joint_energy": _VAL_ENERGIES}  # other scores have their own names
 _HEAD = ("head.classifier.weight", "head.classifier.bias")
 _HISTORY = "history.csv"
 _SIGMAS = "sigma.csv"
@@ -157,12 +158,19 @@ def save_model(
 
 
 def write_calibration(
-    folder: Path, threshold: Threshold, val: ValImages, energies: FloatArray
+    folder: Path, threshold: Threshold, val: ValImages, scores: Mapping[str, FloatArray]
 ) -> None:
-    """Put other energies, and what follows from them, in the place of those of a model's val split.
+    """Put other images, and what follows from them, in the place of those of a model's val split.
 
     The weights stay as they are, to the byte. While the files change the folder has no
     ``SHA256SUMS``: killed in between it still detects, by the new energies.
+
+    Parameters
+    ----------
+    folder : Path
+    threshold, val : Threshold, ValImages
+    scores : mapping of str to (n,) float64 array
+        What "joint_energy" and other scores say of the images, in one order.
 
     Raises
     ------
@@ -172,9 +180,10 @@ def write_calibration(
     from safetensors.numpy import save
 
     config = read_config(folder).model_copy(update={"threshold": threshold, "val": val})
+    arrays = {_CALIBRATED.get(name, name): values for name, values in scores.items()}
     (folder / SUMS).unlink(missing_ok=True)
     with atomic_file(folder / _CALIBRATION) as temporary:
-        temporary.write_bytes(save({_VAL_ENERGIES: energies}))
+        temporary.write_bytes(save(arrays))
     write_json(folder / CONFIG, config.model_dump(mode="json"))
     write_sums(folder)
 
@@ -275,6 +284,25 @@ def read_val_energies(folder: Path) -> FloatArray:
     except (OSError, SafetensorError, ValueError) as error:
         raise SnojoeError(f"{folder}: not a model to detect with ({error})") from None
     return energies
+
+
+def read_calibration(folder: Path, score: str) -> FloatArray | None:
+    """What another score says of the images given to `write_calibration`; None without any.
+
+    Raises
+    ------
+    SnojoeError
+        If the file is damaged.
+    """
+    path = folder / _CALIBRATION
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            there = score in tensors.keys()  # noqa: SIM118
+            return tensors.get_tensor(score) if there else None
+    except (OSError, SafetensorError) as error:
+        raise SnojoeError(f"{path}: not readable ({first_line(error)})") from None
 
 
 def read_head(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -27,8 +27,7 @@ def pseudo_fpr95(
     are then no new ones to it.
     """
     folder = experiment.folders.pseudo_outputs(sn_layers, seed)
-    seen = any(isinstance(value, np.ndarray) for value in detector.learnt().values())
-    if (detector.fitted_on == "val" and seen) or not folder.is_dir():
+    if detector.learns_from_val or not folder.is_dir():
         return None
     scores = {
         name: detector.score_outputs(experiment.pseudo_outputs(sn_layers, seed, name))

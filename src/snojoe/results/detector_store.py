@@ -24,7 +24,8 @@ def score_and_keep(
 
     The second are what scores can be chosen by without OOD images: `auto.Choices`.
 
-    A score that tuning gave noise is left out where it did: of val there are no noisy images.
+    A score to which tuning gave noise is calibrated on noisy images, and has no pseudo-OOD ones:
+    it was tuned on these.
 
     Raises
     ------
@@ -35,27 +36,34 @@ def score_and_keep(
         kept: dict[tuple[int, int], list[ScoreRow]] = {}
         measured: dict[tuple[ScoreRow, int], dict[str, FloatArray]] = {}
         pseudo: dict[tuple[int, int], dict[str, float]] = {}
+        noise: dict[tuple[int, int], dict[str, float]] = {}
+        seen: set[tuple[ScoreRow, int]] = set()
 
         def keep(row: ScoreRow, seed: int, detector: Detector) -> None:
             tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
-            if tuned and tuned.eps:
-                return
+            eps = tuned.eps if tuned else 0.0
             if detector.fitted_on == "val":
                 val = experiment.to_choose(row.sn_layers, seed)
                 detector = fit_row(experiment, row, seed, val)
                 measured[row, seed] = {
-                    name: detector.score_outputs(experiment.outputs(row.sn_layers, seed, folder))
+                    name: detector.score_outputs(
+                        experiment.outputs(row.sn_layers, seed, folder, row.score)
+                    )
                     for name, folder in experiment.test_sets.items()
                 }
             folder = seed_folder(depth_folder(target, row.sn_layers), seed)
             folder.mkdir(parents=True, exist_ok=True)
-            fpr95 = pseudo_fpr95(experiment, row.sn_layers, seed, detector)
-            detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed))
+            fpr95 = None if eps else pseudo_fpr95(experiment, row.sn_layers, seed, detector)
+            detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed, row.score))
             try:
                 keep_detector(folder, detector)
             except ValueError as error:  # the tables have it all the same
                 print(f"not in {experiment.folders.detectors}: {error}")
                 return
+            if detector.learns_from_val and experiment.test_calibrates.any():
+                seen.add((row, seed))  # the rest of test, which is val: nothing new
+            if eps:
+                noise.setdefault((row.sn_layers, seed), {})[row.score] = eps
             if fpr95 is not None:
                 pseudo.setdefault((row.sn_layers, seed), {})[row.score] = fpr95
             kept.setdefault((row.sn_layers, seed), []).append(row)
@@ -75,10 +83,12 @@ def score_and_keep(
                             or {name: each[i] for name, each in grid.scores(row).items()},
                         )
                         for row in kept.get((depth, seed), [])
+                        if (row, seed) not in seen
                     },
                     model=weights_digest(experiment.folders.model(depth, seed)),
                     val=calibrated_on,
                     pseudo_fpr95=pseudo.get((depth, seed)),
+                    noise=noise.get((depth, seed)),
                 )
     choices = {
         model: [pseudo.get((depth, seed), {}) for seed in experiment.seeds]
@@ -90,8 +100,12 @@ def score_and_keep(
 def _promised(
     experiment: Experiment, row: ScoreRow, seed: int, scores: dict[str, FloatArray]
 ) -> dict[str, FloatArray]:
-    """Scores of the OOD sets, and of the test images for which a threshold promises anything."""
+    """Scores of the OOD sets, and of the test images that say what a threshold does to new ones.
+
+    Those show a class, for which alone it promises anything, and calibrate nothing.
+    """
+    kept = ~experiment.test_calibrates
     labels = experiment.outputs(row.sn_layers, seed, "test").labels
     if labels is not None and labels.any():
-        return scores | {ID: scores[ID][np.asarray(labels).any(axis=1)]}
-    return scores
+        kept &= np.asarray(labels).any(axis=1)
+    return scores | {ID: scores[ID][kept]}

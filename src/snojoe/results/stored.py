@@ -87,9 +87,9 @@ class Experiment:
         """Outputs for the val images on which a detector may learn: those of no calibration."""
         return self.outputs(sn_layers, seed, "val").rows(~self._calibrating[0])
 
-    def to_calibrate(self, sn_layers: int, seed: int) -> ModelOutputs:
-        """Outputs for the val images that detectors are calibrated on: those with a label."""
-        return self.outputs(sn_layers, seed, "val").rows(self._shown)
+    def to_calibrate(self, sn_layers: int, seed: int, score: str) -> ModelOutputs:
+        """What `score` is to read of the val images for calibration: those with a label."""
+        return self.outputs(sn_layers, seed, "val", score).rows(self._shown)
 
     def calibrated_on(self) -> str:
         """Checksum of the names of these images, as `ValImages` has it.
@@ -117,6 +117,13 @@ class Experiment:
         if labels is None:
             raise SnojoeError("val: expected labelled images")
         return self._calibrating[0] & labels.any(axis=1)
+
+    @cached_property
+    def test_calibrates(self) -> NDArray[np.bool_]:
+        """Which test images detectors are calibrated on, (n,): none, unless test is val."""
+        calibrating, names = self._calibrating
+        test = self.shards("test").table(["id"])["id"].to_pylist()
+        return np.isin(test, np.array(names)[calibrating])
 
     def head(self, sn_layers: int, seed: int) -> LinearHead:
         """The model's last layer."""

@@ -116,6 +116,8 @@ class _Training:
         accelerator: Accelerator,
     ) -> None:
         model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if params.trunk_lr_factor == 0:  # half of a step's time would go into gradients of nothing
+            model.trunk.requires_grad_(False)
         self.model = model
         self.network: torch.nn.Module = model  # the same as `run` wraps it
         self.train = train

@@ -1,0 +1,227 @@
+"""The scores in PyTorch, for files that are to run without this package.
+
+Each is what its detector computes in NumPy, in float64 as there: `export_onnx` compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snojoe.detectors import Detector, IsolationForest
+from snojoe.detectors.lof import LOF
+from snojoe.detectors.saved import learnt_parts
+from snojoe.model.classifier import Outputs
+from snojoe.support.errors import SnojoeError
+
+Learnt = Mapping[str, Any]
+"""What a detector has learnt and its parameters: float64 tensors and numbers by name."""
+
+
+class ScoreModule(nn.Module):
+    """A fitted detector's score.
+
+    Raises
+    ------
+    SnojoeError
+        For a detector without a form here.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        if detector.name not in FORMULAS:
+            raise SnojoeError(
+                f"score: {detector.name} cannot be exported; expected one of {', '.join(FORMULAS)}"
+            )
+        self.formula = FORMULAS[detector.name]
+        arrays, numbers, _ = learnt_parts(detector)
+        if isinstance(detector, LOF):
+            arrays |= _neighbourhoods(detector)
+        if isinstance(detector, IsolationForest):
+            arrays, trees = _trees(detector)
+            numbers |= trees
+        arrays.pop("calibration_", None)
+        numbers |= detector.get_params()
+        # The exporter keeps a tensor's bits; a Python number it takes for float32.
+        exact = {name: value for name, value in numbers.items() if isinstance(value, float)}
+        arrays |= {name: np.array(value) for name, value in exact.items()}
+        self.numbers = {name: value for name, value in numbers.items() if name not in exact}
+        self.names = {name: name.replace(".", "_") for name in arrays}
+        for name, array in arrays.items():
+            kept = array if array.dtype == np.int64 else array.astype(np.float64)
+            self.register_buffer(self.names[name], torch.from_numpy(np.ascontiguousarray(kept)))
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        """The outputs for n images -> (n,) float64 scores."""
+        learnt = {name: self.get_buffer(own) for name, own in self.names.items()}
+        exact = Outputs(*(each.double() for each in outputs))
+        return self.formula({**self.numbers, **learnt}, exact)
+
+
+def _energy(logits: Tensor) -> Tensor:
+    # ONNX Runtime has no softplus of float64.
+    return (logits.clamp(min=0) + (-logits.abs()).exp().log1p()).sum(dim=1)
+
+
+def _msp(learnt: Learnt, outputs: Outputs) -> Tensor:
+    ordered = outputs.logits.topk(outputs.logits.shape[1], dim=1).values
+    return -(ordered[:, 1:] - ordered[:, :1]).exp().sum(dim=1).log1p()
+
+
+def _top_k_energy(learnt: Learnt, outputs: Outputs) -> Tensor:
+    k = min(learnt["k"], outputs.logits.shape[1])
+    return _energy(outputs.logits.topk(k, dim=1).values)
+
+
+def _grad_norm(learnt: Learnt, outputs: Outputs) -> Tensor:
+    return outputs.hidden.abs().sum(dim=1) * (outputs.logits.sigmoid() - 0.5).abs().sum(dim=1)
+
+
+def _react(learnt: Learnt, outputs: Outputs) -> Tensor:
+    clipped = outputs.hidden.clamp(max=learnt["clip_"])
+    return _energy(clipped @ learnt["head_.weight"].T + learnt["head_.bias"])
+
+
+def _she(learnt: Learnt, outputs: Outputs) -> Tensor:
+    return (outputs.hidden @ learnt["patterns_"].T).amax(dim=1)
+
+
+def _residual(learnt: Learnt, outputs: Outputs) -> Tensor:
+    minor = (outputs.hidden - learnt["origin_"]) @ learnt["minor_directions_"]
+    return -minor.square().sum(dim=1).sqrt()
+
+
+def _vim(learnt: Learnt, outputs: Outputs) -> Tensor:
+    return _energy(outputs.logits) + learnt["alpha_"] * _residual(learnt, outputs)
+
+
+def _distances(learnt: Learnt, name: str, features: Tensor) -> Tensor:
+    """Squared Mahalanobis distances: (n, C) -> (n, K)."""
+    white = (features - learnt[f"{name}.centre"]) @ learnt[f"{name}.whitener"]
+    means = learnt[f"{name}.means"]
+    squares = white.square().sum(dim=1)[:, None] + means.square().sum(dim=1)
+    return (squares - 2 * white @ means.T).clamp(min=0)
+
+
+def _mahalanobis(learnt: Learnt, outputs: Outputs) -> Tensor:
+    return -0.5 * _distances(learnt, "gaussians_", outputs.features).amin(dim=1)
+
+
+def _mahalanobis_pp(learnt: Learnt, outputs: Outputs) -> Tensor:
+    return -0.5 * _distances(learnt, "gaussians_", _directions(outputs)).amin(dim=1)
+
+
+def _relative_mahalanobis(learnt: Learnt, outputs: Outputs) -> Tensor:
+    background = _distances(learnt, "background_", outputs.features)[:, 0]
+    return background - _distances(learnt, "gaussians_", outputs.features).amin(dim=1)
+
+
+def _directions(outputs: Outputs) -> Tensor:
+    norm = outputs.features.square().sum(dim=1, keepdim=True).sqrt()
+    return outputs.features / torch.where(norm > 0, norm, torch.ones_like(norm))
+
+
+def _nearest(points: Tensor, to: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Distances and indices of the k nearest of (m, d) points, the nearest first: (n, k)."""
+    squares = torch.stack([(points - row).square().sum(dim=1) for row in to.unbind()])
+    found = squares.topk(min(k, len(points)), dim=1, largest=False)
+    return found.values.sqrt(), found.indices
+
+
+def _knn(learnt: Learnt, outputs: Outputs) -> Tensor:
+    return -_nearest(learnt["directions_"], _directions(outputs), learnt["k"])[0][:, -1]
+
+
+def _nn_guide(learnt: Learnt, outputs: Outputs) -> Tensor:
+    distances, nearest = _nearest(learnt["directions_"], _directions(outputs), learnt["k"])
+    guides = (1 - distances.square() / 2) * learnt["energies_"][nearest]
+    return _energy(outputs.logits) * guides.mean(dim=1)
+
+
+def _neighbourhoods(detector: LOF) -> dict[str, np.ndarray]:
+    """Of each image that was seen the distance to its k-th neighbour, and its reachability."""
+    distances, nearest = detector.lof_.kneighbors(n_neighbors=detector.lof_.n_neighbors_)
+    reach = distances[:, -1]
+    reached = np.maximum(distances, reach[nearest])
+    return {"reach": reach, "density": 1 / (reached.mean(axis=1) + 1e-10)}
+
+
+def _lof(learnt: Learnt, outputs: Outputs) -> Tensor:
+    k = min(learnt["n_neighbors"], len(learnt["seen_"]) - 1)
+    distances, nearest = _nearest(learnt["seen_"], outputs.logits, k)
+    density = 1 / (torch.maximum(distances, learnt["reach"][nearest]).mean(dim=1) + 1e-10)
+    return -learnt["density"][nearest].mean(dim=1) / density
+
+
+def _trees(detector: IsolationForest) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All nodes of all trees in a row; a leaf is its own child and has the depth that it is worth.
+
+    Liu et al. 2008: a leaf of m images stands for a tree of theirs, which is c(m) deep on average.
+    """
+    nodes: dict[str, list[np.ndarray]] = {}
+    roots, start, deepest = [], 0, 0
+    for estimator in detector.forest_.estimators_:
+        tree = estimator.tree_
+        leaf, here = tree.children_left < 0, np.arange(tree.node_count)
+        depth = np.zeros(tree.node_count)
+        for node in np.flatnonzero(~leaf):  # parents come before their children
+            depth[[tree.children_left[node], tree.children_right[node]]] = depth[node] + 1
+        parts = {
+            "feature": np.where(leaf, 0, tree.feature),
+            "threshold": tree.threshold,
+            "left": start + np.where(leaf, here, tree.children_left),
+            "right": start + np.where(leaf, here, tree.children_right),
+            "depth": depth + _mean_depth(tree.n_node_samples),
+        }
+        for name, part in parts.items():
+            nodes.setdefault(name, []).append(part)
+        roots.append(start)
+        start += tree.node_count
+        deepest = max(deepest, int(depth.max()))
+    arrays = {name: np.concatenate(parts) for name, parts in nodes.items()}
+    whole = float(_mean_depth(np.array([detector.forest_.max_samples_]))[0])
+    return arrays | {"roots": np.array(roots)}, {"levels": deepest, "whole": whole}
+
+
+def _mean_depth(images: np.ndarray) -> np.ndarray:
+    """c(m) of m images: 0, 1, then 2 H(m - 1) - 2 (m - 1) / m with H(i) = ln i + 0.5772."""
+    many = np.maximum(images, 3).astype(np.float64)
+    found = 2 * (np.log(many - 1) + np.euler_gamma) - 2 * (many - 1) / many
+    return np.where(images > 2, found, images == 2)
+
+
+def _isolation_forest(learnt: Learnt, outputs: Outputs) -> Tensor:
+    logits = outputs.logits.float().double()  # the trees compare in float32
+    node = learnt["roots"].expand(len(logits), -1)
+    for _ in range(learnt["levels"]):
+        low = logits.gather(1, learnt["feature"][node]) <= learnt["threshold"][node]
+        node = torch.where(low, learnt["left"][node], learnt["right"][node])
+    return -torch.exp2(-learnt["depth"][node].mean(dim=1) / learnt["whole"])
+
+
+FORMULAS: dict[str, Callable[[Learnt, Outputs], Tensor]] = {
+    "joint_energy": lambda learnt, outputs: _energy(outputs.logits),
+    "max_logit": lambda learnt, outputs: outputs.logits.amax(dim=1),
+    "sum_logit": lambda learnt, outputs: outputs.logits.sum(dim=1),
+    "sum_prob": lambda learnt, outputs: outputs.logits.sigmoid().sum(dim=1),
+    "odin": lambda learnt, outputs: outputs.logits.amax(dim=1) / learnt["temperature"],
+    "msp": _msp,
+    "top_k_energy": _top_k_energy,
+    "grad_norm": _grad_norm,
+    "react": _react,
+    "she": _she,
+    "residual": _residual,
+    "vim": _vim,
+    "mahalanobis": _mahalanobis,
+    "mahalanobis_pp": _mahalanobis_pp,
+    "relative_mahalanobis": _relative_mahalanobis,
+    "knn": _knn,
+    "nn_guide": _nn_guide,
+    "lof": _lof,
+    "isolation_forest": _isolation_forest,
+}
+"""Score -> its equation, as the docstring of its detector's module has it."""
