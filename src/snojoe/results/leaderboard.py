@@ -39,8 +39,8 @@ class Place(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For people."""
-        return f"{DETECTORS[self.score].title}, {MODELS[self.model]}"
+        """The score's, for people."""
+        return DETECTORS[self.score].title
 
 
 def leaderboard(grid: Grid[ScoreRow], clusters: Mapping[str, Clusters]) -> list[Place]:
@@ -83,7 +83,7 @@ def leaderboard_markdown(places: Sequence[Place], distances: Mapping[str, str | 
     header += [f"{title}: AUROC ↑, FPR95 ↓" for title, _ in columns]
     rows = [
         [
-            place.title,
+            f"{place.title}, {MODELS[place.model]}",
             f"{place.rank:.1f}",
             "–" if np.isnan(place.low) else f"{place.low:.1f} to {place.high:.1f}",
             *(
