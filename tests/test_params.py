@@ -44,7 +44,12 @@ def keys(tree, prefix=""):
     """Names of all parameters; lists, OOD sets and expected numbers hold the user's own."""
     for name, value in tree.items():
         yield prefix + name
-        if isinstance(value, dict) and name not in ("ood", "expected", "label_meanings"):
+        if isinstance(value, dict) and name not in (
+            "ood",
+            "expected",
+            "label_meanings",
+            "same_class",
+        ):
             yield from keys(value, f"{prefix}{name}.")
 
 
@@ -89,7 +94,7 @@ def test_published_figures_stand_beside_the_data_that_are_expected(name, id_set)
 
 def test_parameters_that_came_later_have_defaults(tmp_path):
     def older(tree):
-        for name in ("unannotated", "label_meanings", "group_pattern"):
+        for name in ("unannotated", "label_meanings", "same_class", "group_pattern"):
             del tree["data"][name]
         del tree["arithmetic"], tree["train"]["threads"], tree["infer"]["threads"]
 
@@ -111,6 +116,7 @@ def comments(text):
         ("data.unannotated=negative", 1),
         ("data.group_pattern='^(day[0-9]+)'", 1),
         ("+data.label_meanings.none=negative", 1),
+        ("+data.same_class.sofa=[settee]", 2),
         ("data.splits={train:0.7,val:0.15,test:0.15}", 7),
         ("seeds=[0]", 5),
         ("ablation.sn_layers=[0,3,4,5]", 4),

@@ -167,8 +167,10 @@ class Data(_Section):
     ``unannotated`` is what it says that nobody annotated an image: nothing, or that it is a
     negative, an image that shows none of the classes. ``label_meanings`` are of labels that are no
     class, or that only look as if they were none. ``group_pattern`` is searched for in an image's
-    path; its first group, or all of it, names the images that belong together. ``preprocessing`` is
-    the protocol's where it is empty; or that of a published network, by its name; or its own.
+    path; its first group, or all of it, names the images that belong together. ``same_class`` are
+    names in OOD sets of what a class is, beyond those that `snojoe.data.overlap` knows.
+    ``preprocessing`` is the protocol's where it is empty; or that of a published network, by its
+    name; or its own.
     """
 
     folder: str
@@ -179,6 +181,7 @@ class Data(_Section):
     difficult: bool
     unannotated: Unannotated = "unknown"
     label_meanings: dict[str, Meaning] = {}
+    same_class: dict[str, list[str]] = {}
     group_pattern: str | None = None
     preprocessing: Described | PreprocessingParams | None = None
     max_bad_share: Share

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snojoe.data import overlap
 from snojoe.data.archives import Archive
 from snojoe.data.found import SPLITS
 from snojoe.data.images import ImageError, dimensions, is_image
 from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.left_out import describe, left_out
+from snojoe.data.overlap import known_classes
 from snojoe.params import Meaning
 from snojoe.support.errors import SnojoeError
 from snojoe.support.text import aligned, human_size
@@ -97,6 +99,11 @@ def look(
                 f"{path}: holds no image{there}; expected a folder or an archive of other images"
             )
         found.lines.append(f"{path}: other images, {_content(archive)}")
+        if known := known_classes(filter(is_image, archive), read.classes):
+            found.doubts.append(
+                f"{path}: the labelled images seem to know {overlap.describe(known)}; such are no "
+                "outliers: leave them out"
+            )
         if number < _FEW_OOD:
             found.doubts.append(
                 f"{path}: {number} images: figures of so few are vague; some hundred are better"

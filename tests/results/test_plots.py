@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from snojoe.detectors import DETECTORS
 from snojoe.measures.curves import pr_series, roc_series
 from snojoe.results import plots
+from snojoe.results.leaderboard import Place
 
 TWO_SETS = ["novel_digits", "textures"]
 SIX_SETS = [
@@ -92,6 +94,17 @@ def distances(sets):
     return pd.concat(frames)
 
 
+def places(sets, seeds):
+    """Every score on both models; of one training of which nothing is known no intervals."""
+    rng = np.random.default_rng(0)
+    of_sets = dict.fromkeys(sets, 90.0)
+    rows = [(score, model) for score in DETECTORS for model in plots.MODEL_STYLES]
+    return [
+        Place(*row, rank, rank - 1 if seeds > 1 else np.nan, rank + 2, of_sets, of_sets)
+        for row, rank in zip(rows, np.sort(rng.uniform(1, len(rows), len(rows))), strict=True)
+    ]
+
+
 def pictures(sets, seeds):
     """Every kind of picture, as a function of the path alone."""
     id_scores, ood_scores = scores(sets)
@@ -117,6 +130,7 @@ def pictures(sets, seeds):
         ),
         "sigmas": partial(plots.plot_sigmas, sigmas=sigmas(weights=14 * seeds)),
         "distances": partial(plots.plot_distances, distances=distances(sets)),
+        "leaderboard": partial(plots.plot_leaderboard, places=places(sets, seeds)),
     }
 
 
@@ -236,6 +250,12 @@ def test_empty_frame_is_refused(tmp_path, kind):
     name, frame = next(iter(draw.keywords.items()))
     with pytest.raises(ValueError, match=f"{name} must have at least one row"):
         draw(tmp_path / "picture.png", **{name: frame.iloc[:0]})
+
+
+def test_a_leaderboard_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="places must hold at least one row"):
+        plots.plot_leaderboard(tmp_path / "new" / "picture.png", [])
+    assert not (tmp_path / "new").exists()
 
 
 def test_unknown_model_is_named(tmp_path):

@@ -67,7 +67,11 @@ def prepare(
             },
             "id_test_is_val": data.test_is_val,
             "ood": {
-                name: {**writer.write(f"ood/{name}", found), "identical": sets.identical[name]}
+                name: {
+                    **writer.write(f"ood/{name}", found),
+                    "identical": sets.identical[name],
+                    "known": [each._asdict() for each in sets.known[name]],
+                }
                 for name, found in sets.ood.items()
             },
         }

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snojoe.data import overlap
 from snojoe.data.archives import Archive
 from snojoe.data.expected import check_expected, describe
 from snojoe.data.groups import Groups
@@ -15,6 +16,7 @@ from snojoe.data.images import is_image
 from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.left_out import describe as describe_left_out
 from snojoe.data.left_out import left_out
+from snojoe.data.overlap import Known, known_classes
 from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
 
@@ -29,6 +31,8 @@ class Sets(NamedTuple):
         By split and by OOD set.
     identical : dict of str to list of list of str
         By OOD set, names of images that hold the same bytes.
+    known : dict of str to list of Known
+        By OOD set, its classes that seem to be in-distribution.
     notes : list of str
         What a user should know; among it, what was left out.
     """
@@ -37,6 +41,7 @@ class Sets(NamedTuple):
     splits: dict[str, list[Example]]
     ood: dict[str, list[Example]]
     identical: dict[str, list[list[str]]]
+    known: dict[str, list[Known]]
     notes: list[str]
 
 
@@ -88,7 +93,17 @@ def read_sets(data: Data, locate: Callable[[ArchiveSource], Path], scratch: Path
         for name, groups in identical.items()
         if groups
     ]
-    return Sets(labelled.classes, labelled.splits, ood, identical, notes)
+    known = {
+        name: known_classes((e.image_name for e in found), labelled.classes, data.same_class)
+        for name, found in ood.items()
+    }
+    notes += [
+        f"ood/{name}: the in-distribution set seems to know {overlap.describe(classes)}; such are "
+        f"no outliers: leave them out (data.ood.{name}.classes lists the folders that stay)"
+        for name, classes in known.items()
+        if classes
+    ]
+    return Sets(labelled.classes, labelled.splits, ood, identical, known, notes)
 
 
 def positives_of(classes: Sequence[str], examples: Sequence[Example]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
+from snojoe.data.overlap import Known, describe
 from snojoe.data.prepared import PreparedSets
 from snojoe.detectors import DETECTORS
 from snojoe.inference.tuned import Tuning
@@ -84,6 +85,15 @@ def id_test_note(sets: PreparedSets) -> str:
     if not sets.id_test_is_val:
         return ""
     return "\nThe in-distribution test set is the val split, by choice (data.splits.test).\n"
+
+
+def known_note(known: Mapping[str, Sequence[Known]]) -> str:
+    """A sentence for each OOD set of which the in-distribution set seems to know classes."""
+    return "".join(
+        f"\nNot all of {name} is out-of-distribution: {describe(classes)}.\n"
+        for name, classes in known.items()
+        if classes
+    )
 
 
 def no_sn_note(sn_layers: int) -> str:

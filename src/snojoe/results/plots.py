@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from snojoe.measures.metrics import FloatArray, check_scores
 from snojoe.measures.ood_metrics import OOD_METRICS, Metric
+from snojoe.results.leaderboard import MODELS, Place
 from snojoe.support.files import atomic_file
 
 # Okabe and Ito's colours, which people with every common colour vision tell apart.
@@ -256,6 +257,41 @@ def plot_ablation(path: Path, table3: pd.DataFrame, intervals: pd.DataFrame) -> 
         for axes, metric in zip(panels, OOD_METRICS, strict=True):
             _draw_depths(axes, table3, intervals, metric)
         _legend_below(figure, *panels[0].get_legend_handles_labels())
+
+
+def plot_leaderboard(path: Path, places: Sequence[Place]) -> None:
+    """Mean rank of every row over the OOD sets, the best at the top, with its 95% interval.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write.
+    places : sequence of Place
+        `leaderboard.leaderboard`, the best first.
+
+    Raises
+    ------
+    ValueError
+        For no place.
+    """
+    if not places:
+        raise ValueError("places must hold at least one row, got none")
+    scores = list(dict.fromkeys(place.title for place in places))
+    height = {title: len(scores) - i for i, title in enumerate(scores)}
+    title = "Mean rank over the OOD sets, by AUROC, 95% interval"
+    with _figure(path, title, (6.4, 1.4 + 0.24 * len(scores))) as figure:
+        axes = figure.subplots()
+        for model in _known_models({place.model for place in places}):
+            rows = [place for place in places if place.model == model]
+            at = [height[row.title] - 0.15 * (model == "sn") for row in rows]
+            color = MODEL_STYLES[model]["color"]
+            axes.hlines(at, [row.low for row in rows], [row.high for row in rows], color=color)
+            marker = "os"[model == "sn"]
+            axes.plot([row.rank for row in rows], at, marker, color=color, label=MODELS[model])
+        axes.set_yticks(list(height.values()), list(height))
+        axes.set(xlabel=f"mean rank of {len(places)}, 1 is the best", ylim=(0.3, len(scores) + 0.7))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend_below(figure, *axes.get_legend_handles_labels())
 
 
 def plot_sigmas(path: Path, sigmas: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from snojoe.data.overlap import read_known
 from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.detectors import JointEnergy
 from snojoe.experiment import Folders
@@ -23,6 +24,7 @@ from snojoe.results.headline import headline_markdown, verdicts
 from snojoe.results.markdown import (
     full_table2_markdown,
     id_test_note,
+    known_note,
     left_out_note,
     no_sn_note,
     table2_markdown,
@@ -124,6 +126,7 @@ def write_markdown(
     text = table2_markdown(tables, statistics, cuts)
     alone = no_sn_note(sn_layers)
     text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}{alone}"
+    text += known_note(read_known(folders.prepared))
     full = full_table2_markdown(full_table2_sets(table2), seeds)
     full += alone + left_out_note(set(table2.score))
     headline = headline_markdown(verdicts(scores, statistics), tables, statistics) + alone

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from snojoe.data.overlap import read_known
 from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import FPR95, OOD_METRICS
@@ -13,7 +14,7 @@ from snojoe.params import Params
 from snojoe.results.classifier import classifier_metrics
 from snojoe.results.formatting import mean_and_std
 from snojoe.results.grids import DepthRow, Estimates, Grid, depth_grid
-from snojoe.results.markdown import id_test_note, table3_markdown
+from snojoe.results.markdown import id_test_note, known_note, table3_markdown
 from snojoe.results.paper import PAPERS, TABLE_3, published
 from snojoe.results.plots import plot_ablation
 from snojoe.results.scores_json import Means, means_over_seeds
@@ -46,6 +47,7 @@ def write_table3(params: Params, folders: Folders) -> None:
     write_text(folders.metrics / "table3.csv", table3.round(6).to_csv(index=False))
     write_json(folders.metrics / "ablation.json", ablation_means(table3))
     text = table3_markdown(tables, len(experiment.seeds)) + id_test_note(sets)
+    text += known_note(read_known(folders.prepared))
     write_text(folders.metrics / "table3.md", text)
     plot_ablation(folders.plots / "ablation.png", table3, intervals)
     write_text(folders.plots / "ablation.csv", intervals.round(4).to_csv(index=False))

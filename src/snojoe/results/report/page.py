@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from snojoe.data.overlap import read_known
 from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import AUPR, AUROC, FPR95, OOD_METRICS, Metric
@@ -19,7 +20,7 @@ from snojoe.model.architectures import layer_names
 from snojoe.params import Params
 from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
-from snojoe.results.markdown import id_test_note, no_sn_note
+from snojoe.results.markdown import id_test_note, known_note, no_sn_note
 from snojoe.results.paper import (
     JOINT_ENERGYS,
     OF_JOINT_ENERGYS,
@@ -116,7 +117,11 @@ def read_page(params: Params, folders: Folders) -> Page:
         threshold=experiment.threshold(params.sn_layers, params.seeds[0]),
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
         distances=mean_distances(distances),
-        id_test_note=(id_test_note(sets) + no_sn_note(params.sn_layers)).strip(),
+        id_test_note=(
+            id_test_note(sets)
+            + known_note(read_known(folders.prepared))
+            + no_sn_note(params.sn_layers)
+        ).strip(),
         others_note=OF_JOINT_ENERGYS if beside2[JOINT_ENERGYS] else "",
         tuned=bool(statistics.tuning),
     )

@@ -1,0 +1,111 @@
+"""``metrics/leaderboard.md``: every score on every model, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from snojoe.detectors import DETECTORS
+from snojoe.measures.clusters import Clusters
+from snojoe.measures.ood_metrics import AUROC, FPR95
+from snojoe.measures.ranks import mean_ranks
+from snojoe.results.formatting import markdown_table
+from snojoe.results.grids import Grid, ScoreRow
+
+MODELS = {"control": "control", "sn": "with SN"}
+
+
+class Place(NamedTuple):
+    """A row of the leaderboard; metrics by OOD set, in percent, means over seeds.
+
+    Attributes
+    ----------
+    score, model : str
+        `Detector.name`; "control" or "sn".
+    rank, low, high : float
+        Mean rank over the OOD sets by AUROC, and its 95% interval (NaN where there is none).
+    auroc, fpr95 : dict of str to float
+    """
+
+    score: str
+    model: str
+    rank: float
+    low: float
+    high: float
+    auroc: dict[str, float]
+    fpr95: dict[str, float]
+
+    @property
+    def title(self) -> str:
+        """The score's, for people."""
+        return DETECTORS[self.score].title
+
+
+def leaderboard(grid: Grid[ScoreRow], clusters: Mapping[str, Clusters]) -> list[Place]:
+    """All rows of the full Table 2, the lowest mean rank by AUROC first.
+
+    Where there is no SN model, the control's rows alone.
+
+    `clusters` are as in `Grid.estimates`.
+    """
+    rows = [row for row in grid.id if row.model == "control" or row.sn_layers]
+    found = grid.estimates({f"{row.score}/{row.model}": row for row in rows}, clusters)
+    ranks = mean_ranks([{n: of[AUROC.name] for n, of in each.items()} for each in found.values()])
+    places = []
+    for row in rows:
+        name = f"{row.score}/{row.model}"
+        auroc, fpr95 = (
+            {ood_set: 100 * each[name][metric.name].value for ood_set, each in found.items()}
+            for metric in (AUROC, FPR95)
+        )
+        places.append(Place(row.score, row.model, *ranks[name], auroc, fpr95))
+    return sorted(places, key=lambda place: (place.rank, -float(np.mean([*place.auroc.values()]))))
+
+
+def leaderboard_markdown(places: Sequence[Place], distances: Mapping[str, str | None]) -> str:
+    """The table for people.
+
+    Parameters
+    ----------
+    places : sequence of Place
+    distances : mapping
+        OOD set -> "near", "far" or None, as the parameters mark it: of each kind there is a mean.
+    """
+    groups = groups_of(distances)
+    columns = [(f"mean of {kind}", names) for kind, names in groups.items()]
+    columns += [
+        (f"{name} ({distance})" if distance else name, [name])
+        for name, distance in distances.items()
+    ]
+    header = ["", "mean rank", "95% interval"]
+    header += [f"{title}: AUROC ↑, FPR95 ↓" for title, _ in columns]
+    rows = [
+        [
+            f"{place.title}, {MODELS[place.model]}",
+            f"{place.rank:.1f}",
+            "–" if np.isnan(place.low) else f"{place.low:.1f} to {place.high:.1f}",
+            *(
+                f"{np.mean([place.auroc[each] for each in names]):.2f}, "
+                f"{np.mean([place.fpr95[each] for each in names]):.2f}"
+                for _, names in columns
+            ),
+        ]
+        for place in places
+    ]
+    return (
+        f"{markdown_table(header, rows)}\n\n"
+        "Ranks are by AUROC, in each OOD set, and their mean over the sets; the interval is for "
+        "new trainings and new images. AUROC and FPR95 in percent, means over seeds. What is first "
+        "here was chosen by these OOD sets and need not be first on others: `metrics/auto.md` says "
+        "what would have been chosen without them.\n"
+    )
+
+
+def groups_of(distances: Mapping[str, str | None]) -> dict[str, list[str]]:
+    """Which means are worth a column: over all near sets, over all far ones, or over all."""
+    kinds = [kind for kind in ("near", "far") if kind in distances.values()]
+    groups = {kind: [n for n, distance in distances.items() if distance == kind] for kind in kinds}
+    groups = groups or {"all": list(distances)}
+    return {kind: names for kind, names in groups.items() if len(names) > 1}
