@@ -18,7 +18,13 @@ def table2(sets=("a", "b"), seeds=(0, 1)):
     rows = [
         {
             **{"ood_set": s, "score": score, "model": model, "sn_layers": 9 * (model == "sn")},
-            **{"seed": seed, "fpr95": 10.0 * i + seed, "auroc": 50.0 + i, "aupr": 60.0 + i},
+            **{
+                "seed": seed,
+                "fpr95": 10.0 * i + seed,
+                "auroc": 50.0 + i,
+                "aupr": 60.0 + i,
+                "aupr_out": 70.0 + i,
+            },
         }
         for s in sets
         for i, score in enumerate(names)
@@ -28,6 +34,11 @@ def table2(sets=("a", "b"), seeds=(0, 1)):
     frame = pd.DataFrame(rows)
     frame.loc[frame.model == "sn", "fpr95"] -= 5
     return frame
+
+
+def one_network(table):
+    """The rows of the control."""
+    return table[table.model == "control"].reset_index(drop=True)
 
 
 def estimates_of(table, key, deviation=0.0):

@@ -55,8 +55,8 @@ class ArchiveSource(_Section):
 
     ``size`` (bytes) and ``obtain`` (a sentence) are for people: ``snojoe data-check`` and the
     message about a missing archive show them. An OOD set may list the ``classes`` that it must
-    hold: names of folders, or of tars without their suffix. ``labels`` is the table in an ID
-    archive, where it is not called labels.csv.
+    hold: names of folders, or of tars without their suffix; ``distance`` says how far from the ID
+    images it is. ``labels`` is the table in an ID archive, where it is not called labels.csv.
     """
 
     embedded: Literal["digits", "novel_digits", "textures"] | None = None
@@ -67,6 +67,7 @@ class ArchiveSource(_Section):
     obtain: str | None = None
     labels: str | None = None
     classes: Annotated[list[str], Field(min_length=1)] | None = None
+    distance: Literal["near", "far"] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -193,6 +194,8 @@ class Data(_Section):
     def _no_classes(cls, sources: list[ArchiveSource]) -> list[ArchiveSource]:
         if any(source.classes for source in sources):
             raise ValueError("classes can be listed for an OOD set only: annotations name these")
+        if any(source.distance for source in sources):
+            raise ValueError("distance is an OOD set's: how far it is from these")
         return sources
 
     @field_validator("ood")
@@ -360,7 +363,7 @@ class Infer(_Section):
 
 
 class Ablation(_Section):
-    sn_layers: Annotated[list[Depth], Field(min_length=4, max_length=4)]
+    sn_layers: Annotated[list[Depth], Field(min_length=1)]
 
     @field_validator("sn_layers")
     @classmethod
@@ -368,6 +371,11 @@ class Ablation(_Section):
         if 0 not in depths:
             raise ValueError(f"expected 0 among the depths: it is the control; got {depths}")
         return depths
+
+    @property
+    def is_one(self) -> bool:
+        """Whether no depth is compared with another, so that there is no Table 3."""
+        return len(set(self.sn_layers)) == 1
 
 
 class Params(_Section):

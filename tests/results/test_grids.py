@@ -16,6 +16,7 @@ from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuned, write_tuning
 from snojoe.measures import metrics
 from snojoe.measures.clusters import Clusters
+from snojoe.measures.ood_metrics import OOD_METRICS
 from snojoe.results import grids
 from snojoe.results.classifier import classifier_metrics
 from snojoe.results.grids import DepthRow, ScoreRow, depth_grid, score_grid
@@ -82,12 +83,21 @@ def grid(tmp_path_factory):
 def test_every_score_is_on_both_models_and_every_set_and_seed(grid):
     table = grid.metrics()
     keys = ["ood_set", "score", "model", "sn_layers", "seed"]
-    assert list(table.columns) == [*keys, "fpr95", "auroc", "aupr"]
+    assert list(table.columns) == [*keys, "fpr95", "auroc", "aupr", "aupr_out"]
     assert not table.duplicated(["ood_set", "score", "model", "seed"]).any()
     assert len(table) == 2 * len(DETECTORS) * 2 * len(SEEDS)
     assert set(zip(table.model, table.sn_layers, strict=True)) == {("control", 0), ("sn", 9)}
     assert list(dict.fromkeys(table.score)) == list(DETECTORS)
     assert grid.images() == {"id": 30, "near": 20, "far": 25}
+
+
+def test_one_network_is_a_model_once(experiment, few_scores, grid):
+    alone = score_grid(experiment, 0)
+    table = alone.metrics()
+    assert set(zip(table.model, table.sn_layers, strict=True)) == {("control", 0)}
+    assert len(table) == 2 * 4 * len(SEEDS)
+    row = ScoreRow("joint_energy", "control", 0)
+    assert (alone.ood["far"][row] == grid.ood["far"][row]).all()
 
 
 def test_metrics_are_percentages_of_the_scores_of_test_against_ood(experiment, grid):
@@ -100,6 +110,7 @@ def test_metrics_are_percentages_of_the_scores_of_test_against_ood(experiment, g
     assert row.fpr95 == 100 * metrics.fpr_at_tpr(*scores)
     assert row.auroc == 100 * metrics.auroc(*scores)
     assert row.aupr == 100 * metrics.aupr(*scores)
+    assert row.aupr_out == pytest.approx(100 * metrics.aupr(-scores[1], -scores[0]))
 
 
 def test_estimates_are_of_the_mean_over_seeds_and_of_the_clusters(grid):
@@ -166,7 +177,7 @@ def test_depths_are_rows_of_joint_energy(experiment, few_scores):
     for depth, row in ((0, "control"), (9, "sn")):
         expected = scores.ood["near"][ScoreRow("joint_energy", row, depth)]
         assert (grid.ood["near"][DepthRow(depth, 12 * (depth == 9))] == expected).all()
-    assert list(grid.metrics().columns) == [
+    assert list(grid.metrics(OOD_METRICS).columns) == [
         *("ood_set", "sn_layers", "normalized_weights", "seed", "fpr95", "auroc", "aupr")
     ]
 

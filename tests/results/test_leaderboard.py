@@ -3,7 +3,7 @@ import pytest
 from test_grids import write_experiment
 
 from snojoe.measures.ood_metrics import AUROC
-from snojoe.results.grids import Grid, ScoreRow, score_grid
+from snojoe.results.grids import Grid, score_grid
 from snojoe.results.leaderboard import groups_of, leaderboard, leaderboard_markdown
 
 NEAR_FAR = {"near": "near", "far": "far"}
@@ -51,17 +51,6 @@ def test_odin_as_it_is_untuned_shares_its_place_with_max_logit(grid):
     places = {(p.score, p.model): p for p in leaderboard(grid, clusters(grid))}
     for model in ("control", "sn"):
         assert places["odin", model].rank == places["max_logit", model].rank
-
-
-def test_without_an_sn_model_there_is_the_control_alone(grid):
-    control = {row: scores for row, scores in grid.id.items() if row.model == "control"}
-    twice = control | {ScoreRow(row.score, "sn", 0): scores for row, scores in control.items()}
-    ood = {
-        name: {row: rows[ScoreRow(row.score, "control", 0)] for row in twice}
-        for name, rows in grid.ood.items()
-    }
-    places = leaderboard(Grid(grid.seeds, twice, ood), clusters(grid))
-    assert {place.model for place in places} == {"control"}
 
 
 def test_sets_that_are_marked_have_means(grid):

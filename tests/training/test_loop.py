@@ -155,6 +155,28 @@ def test_a_trunk_that_learns_nothing_costs_no_gradients(prepared):
         assert record.history[1]["train_loss"] < record.history[0]["train_loss"]
 
 
+@pytest.mark.parametrize("freeze", [None, 0, 1])
+def test_a_trunk_that_learns_nothing_stays_as_it_came(prepared, freeze):
+    torch.manual_seed(0)
+    start = build_classifier("resnet10", 2).state_dict()
+    model, _ = fit(prepared, trunk_lr_factor=0.0, freeze_after_epoch=freeze)
+    state = model.state_dict()
+    moved = {name for name in state if not torch.equal(state[name], start[name])}
+    assert all(name.startswith("head.") for name in moved)
+    assert "head.bn.running_mean" in moved
+
+
+def test_normalised_it_has_its_statistics_measured_once(prepared):
+    states = []
+    for epochs in (1, 2):
+        model, _ = fit(prepared, 8, trunk_lr_factor=0.0, epochs=epochs)
+        states.append({name: v for name, v in model.state_dict().items() if "trunk" in name})
+    start = build_classifier("resnet10", 2).state_dict()
+    measured = [name for name in states[0] if name.endswith(("running_mean", "running_var"))]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in measured)
+    assert not any(torch.equal(states[0][name], start[name]) for name in measured)
+
+
 def test_accumulated_gradients_are_those_of_the_batch(prepared):
     # BatchNorm frozen from the start: else it would see the parts. 8 images in 3, 3 and 2.
     frozen = {"freeze_after_epoch": 0, "epochs": 1, "lr": 1e-4}

@@ -20,7 +20,7 @@ from snojoe.detectors import (
 from snojoe.measures.clusters import Clusters
 from snojoe.measures.estimates import Estimate, estimates
 from snojoe.measures.metrics import FloatArray
-from snojoe.measures.ood_metrics import OOD_METRICS
+from snojoe.measures.ood_metrics import ALL_METRICS, Metric
 from snojoe.results.stored import Experiment
 from snojoe.support.progress import progress
 
@@ -50,11 +50,11 @@ Keep: TypeAlias = Callable[[GridRow, int, Detector], None]
 
 
 def compared_models(sn_layers: int) -> dict[str, int]:
-    """The models of Table 2 -> their depth: the control, without SN, and the one with it.
+    """The models of Table 2 -> their depth: the control, without SN, and the one with it, if any.
 
-    Where that depth is 0 both are the control, and `no_sn_note` says so.
+    The last is the one that detects.
     """
-    return {"control": 0, "sn": sn_layers}
+    return {"control": 0, "sn": sn_layers} if sn_layers else {"control": 0}
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,17 @@ class Grid(Generic[GridRow]):
         """Scores of "id" and of each OOD set by one row: (seeds, images) each."""
         return {"id": self.id[row], **{name: rows[row] for name, rows in self.ood.items()}}
 
-    def metrics(self) -> pd.DataFrame:
+    def metrics(self, of: Sequence[Metric] = ALL_METRICS) -> pd.DataFrame:
         """The long table, in percent.
 
-        Columns: ``ood_set``, the fields of the rows, ``seed``, ``fpr95``, ``auroc``, ``aupr``.
+        Columns: ``ood_set``, the fields of the rows, ``seed``, and each of the metrics.
         """
         return pd.DataFrame(
             {
                 "ood_set": ood_set,
                 **row._asdict(),
                 "seed": seed,
-                **{metric.name: 100 * metric.of(*scores) for metric in OOD_METRICS},
+                **{metric.name: 100 * metric.of(*scores) for metric in of},
             }
             for ood_set, rows in self.ood.items()
             for row in rows
@@ -121,7 +121,7 @@ class Grid(Generic[GridRow]):
 def score_grid(
     experiment: Experiment, sn_layers: int, keep: Keep[ScoreRow] | None = None
 ) -> Grid[ScoreRow]:
-    """Every score on the control and on the SN model, as tuned where it was tuned (Table 2).
+    """Every score on the compared models, as tuned where it was tuned (Table 2).
 
     LOF and Isolation Forest are fitted on all of val, as in the protocol: a ranking needs no
     threshold, for which images have to be left. `keep` is handed each detector, which is forgotten
@@ -166,9 +166,10 @@ def depth_grid(experiment: Experiment, depths: Iterable[int]) -> Grid[DepthRow]:
 
 
 def paper_rows(sn_layers: int) -> dict[str, ScoreRow]:
-    """The eight rows of Table 2 by name: scores on the control, and JointEnergy with SN."""
+    """The rows of Table 2 by name: scores on the control, and JointEnergy with SN, if any."""
     control = {detector.name: ScoreRow(detector.name, "control", 0) for detector in PAPER_DETECTORS}
-    return control | {"snojoe": ScoreRow(JointEnergy.name, "sn", sn_layers)}
+    snojoe = {"snojoe": ScoreRow(JointEnergy.name, "sn", sn_layers)}
+    return control | (snojoe if sn_layers else {})
 
 
 def named_scores(table2: pd.DataFrame) -> pd.DataFrame:

@@ -46,11 +46,9 @@ class Place(NamedTuple):
 def leaderboard(grid: Grid[ScoreRow], clusters: Mapping[str, Clusters]) -> list[Place]:
     """All rows of the full Table 2, the lowest mean rank by AUROC first.
 
-    Where there is no SN model, the control's rows alone.
-
     `clusters` are as in `Grid.estimates`.
     """
-    rows = [row for row in grid.id if row.model == "control" or row.sn_layers]
+    rows = list(grid.id)
     found = grid.estimates({f"{row.score}/{row.model}": row for row in rows}, clusters)
     ranks = mean_ranks([{n: of[AUROC.name] for n, of in each.items()} for each in found.values()])
     places = []

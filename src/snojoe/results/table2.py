@@ -1,4 +1,4 @@
-"""Table 2: every score against every OOD set, on the control and on the SN model."""
+"""Table 2: every score against every OOD set, on the control and on the SN model, if any."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from snojoe.data.overlap import read_known
 from snojoe.data.prepared import read_classes, read_prepared_sets
 from snojoe.detectors import JointEnergy
+from snojoe.detectors.store import ID
 from snojoe.experiment import Folders
 from snojoe.inference.tuned import Tuning
 from snojoe.measures.curves import pr_series, roc_series
@@ -21,19 +22,21 @@ from snojoe.results.detector_store import score_and_keep
 from snojoe.results.distances import distance_ratios, measured_distances
 from snojoe.results.grids import Grid, ScoreRow, compared_models, paper_rows
 from snojoe.results.headline import headline_markdown, verdicts
+from snojoe.results.leaderboard import leaderboard, leaderboard_markdown
 from snojoe.results.markdown import (
     full_table2_markdown,
     id_test_note,
     known_note,
     left_out_note,
-    no_sn_note,
     table2_markdown,
     tuning_markdown,
 )
+from snojoe.results.ood_classes import ood_classes
 from snojoe.results.paper import PAPERS, beside_table2, paper_cut
 from snojoe.results.plots import (
     plot_distances,
     plot_histograms,
+    plot_leaderboard,
     plot_pr,
     plot_roc,
     plot_sigmas,
@@ -47,7 +50,7 @@ from snojoe.results.tables import full_table2_sets, table2_sets
 from snojoe.support.files import write_text
 
 Models = Mapping[str, int]
-"""``control`` and ``sn`` -> their depth of spectral normalisation."""
+"""``control`` and, where there is one, ``sn`` -> their depth of spectral normalisation."""
 
 Energies = Mapping[str, Mapping[str, FloatArray]]
 """Model -> "id" and each OOD set -> joint energies, (seeds, images) float64."""
@@ -67,6 +70,8 @@ def write_table2(params: Params, folders: Folders) -> None:
 
     grid, choices = score_and_keep(experiment, params.sn_layers)
     write_text(folders.metrics / "auto.md", auto_markdown(grid.metrics(), choices))
+    write_leaderboard(params, experiment, grid)
+    write_classes(experiment, grid)
     energies = {
         model: grid.scores(ScoreRow(JointEnergy.name, model, depth))
         for model, depth in models.items()
@@ -89,6 +94,27 @@ def write_table2(params: Params, folders: Folders) -> None:
     print(f"every score: {tables}; drawn: {folders.plots}; detectors: {folders.detectors}")
 
 
+def write_leaderboard(params: Params, experiment: Experiment, grid: Grid[ScoreRow]) -> None:
+    """Write every score's place, as a table and as a picture."""
+    places = leaderboard(grid, experiment.clusters())
+    distances = {name: source.distance for name, source in params.data.ood.items()}
+    text = leaderboard_markdown(places, distances)
+    write_text(experiment.folders.metrics / "leaderboard.md", text)
+    plot_leaderboard(experiment.folders.plots / "leaderboard.png", places)
+
+
+def write_classes(experiment: Experiment, grid: Grid[ScoreRow]) -> None:
+    """Write which classes of the OOD sets pass."""
+    ids = {
+        name: experiment.shards(folder).table(["id"])["id"].to_pylist()
+        for name, folder in experiment.test_sets.items()
+        if name != ID
+    }
+    classes = ood_classes(grid, ids)
+    text = classes.round(4).to_csv(index=False)
+    write_text(experiment.folders.metrics / "ood_classes.csv", text)
+
+
 def write_metrics(
     params: Params,
     experiment: Experiment,
@@ -107,7 +133,7 @@ def write_metrics(
     write_scores(metrics / "scores.json", scores)
     write_summary(metrics / "summary.json", summary)
     write_statistics(metrics / "statistics.json", statistics)
-    return write_markdown(experiment, table2, scores, statistics, depth)
+    return write_markdown(experiment, table2, scores, statistics)
 
 
 def write_markdown(
@@ -115,7 +141,6 @@ def write_markdown(
     table2: pd.DataFrame,
     scores: Scores,
     statistics: Statistics,
-    sn_layers: int,
 ) -> str:
     """Write both forms of Table 2 and the headline, which is returned."""
     folders, seeds = experiment.folders, len(experiment.seeds)
@@ -124,12 +149,11 @@ def write_markdown(
     cuts = {ood_set: paper_cut(figures) for ood_set, figures in beside[PAPERS].items()}
     tables = table2_sets(table2, statistics, beside)
     text = table2_markdown(tables, statistics, cuts)
-    alone = no_sn_note(sn_layers)
-    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}{alone}"
+    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}"
     text += known_note(read_known(folders.prepared))
     full = full_table2_markdown(full_table2_sets(table2), seeds)
-    full += alone + left_out_note(set(table2.score))
-    headline = headline_markdown(verdicts(scores, statistics), tables, statistics) + alone
+    full += left_out_note(set(table2.score))
+    headline = headline_markdown(verdicts(scores, statistics), tables, statistics)
     write_text(folders.metrics / "table2.md", text)
     write_text(folders.metrics / "table2_full.md", full)
     write_text(folders.metrics / "headline.md", headline)
@@ -148,8 +172,9 @@ def tuning_by_model(experiment: Experiment, sn_layers: int) -> dict[str, dict[st
 def print_classifiers(classifiers: Mapping[str, pd.DataFrame], classes: int) -> None:
     """How good each model is, of so many classes, and what its threshold accepts."""
     for model, frame in classifiers.items():
+        whose = f"{model}: " if len(classifiers) > 1 else ""
         print(
-            f"{model}: mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of {classes} "
+            f"{whose}mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of {classes} "
             f"classes; the val threshold accepts {frame.accepted.mean():.2f}% of the ID test set"
         )
 

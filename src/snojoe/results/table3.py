@@ -62,7 +62,7 @@ def long_table3(experiment: Experiment, grid: Grid[DepthRow]) -> pd.DataFrame:
         for row, energies in grid.id.items()
     )
     keys = ["sn_layers", "seed"]
-    return grid.metrics().merge(quality[[*keys, "map"]], on=keys)
+    return grid.metrics(OOD_METRICS).merge(quality[[*keys, "map"]], on=keys)
 
 
 def ablation_means(table3: pd.DataFrame) -> dict[str, dict[str, Means]]:

@@ -38,8 +38,12 @@ def share_batch_norm(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def recalibrate_batch_norm(
+    model: nn.Module, batches: Iterable[Tensor], within: nn.Module | None = None
+) -> None:
     """Measure the stored statistics of every BatchNorm anew, as the mean over `batches`.
+
+    Those within a part of the model alone, where `within` names it.
 
     Spectral normalisation rescales what reaches a BatchNorm, whose stored statistics then belong to
     the weights of before. The rest of the model runs in eval mode; all modes are left as they were.
@@ -49,9 +53,9 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
     Raises
     ------
     ValueError
-        If `batches` is empty while the model has a BatchNorm.
+        If `batches` is empty while there is a BatchNorm.
     """
-    modules = _batch_norms(model)
+    modules = _batch_norms(within or model)
     if not modules:
         return
     remaining = iter(batches)

@@ -116,7 +116,8 @@ class _Training:
         accelerator: Accelerator,
     ) -> None:
         model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if params.trunk_lr_factor == 0:  # half of a step's time would go into gradients of nothing
+        self.trunk_stays = params.trunk_lr_factor == 0
+        if self.trunk_stays:  # half of a step's time would go into gradients of nothing
             model.trunk.requires_grad_(False)
         self.model = model
         self.network: torch.nn.Module = model  # the same as `run` wraps it
@@ -159,8 +160,10 @@ class _Training:
         The stored ones are those of the weights before normalisation. Momentum forgets them too
         slowly: a variance that is 1000 times too large needs 65 steps.
         """
-        if normalised or self._frozen(0):
-            self._measure_batch_norm(0)
+        if normalised:
+            self._measure_batch_norm(0, self.model)
+        elif self._frozen(0):
+            self._measure_batch_norm(0, self._learning)
         self.record.add_sigmas(self.model)
 
     def run(self, val: Shards, checkpoint: Path | None) -> None:
@@ -171,7 +174,7 @@ class _Training:
         for epoch in range(first, epochs):
             train_loss = self._train_epoch(epoch)
             if not self._frozen(epoch):
-                self._measure_batch_norm(epoch)
+                self._measure_batch_norm(epoch, self._learning)
             row = {"epoch": epoch + 1, "train_loss": train_loss, **validate(self.model, val)}
             self.record.history.append(row)
             self.record.add_sigmas(self.model)
@@ -192,7 +195,12 @@ class _Training:
         freeze_after = self.params.freeze_after_epoch
         return freeze_after is not None and epoch >= freeze_after
 
-    def _measure_batch_norm(self, epoch: int) -> None:
+    @property
+    def _learning(self) -> torch.nn.Module:
+        """What is trained: a trunk that learns nothing keeps its BatchNorm's statistics, too."""
+        return self.model.head if self.trunk_stays else self.model
+
+    def _measure_batch_norm(self, epoch: int, within: torch.nn.Module) -> None:
         """Store BatchNorm's statistics of the weights as they are, over an epoch's crops.
 
         What is evaluated or frozen then belongs to its weights. The moving average of training
@@ -201,7 +209,7 @@ class _Training:
         self.train.epoch = epoch
         device = self.accelerator.device
         batches = (self.model.normalise(pixels.to(device)) for pixels, _ in self.whole)
-        recalibrate_batch_norm(self.model, batches)
+        recalibrate_batch_norm(self.model, batches, within)
 
     def _wrap(self) -> None:
         """Have processes share batches and gradients; what a checkpoint restores is not wrapped."""
@@ -221,6 +229,8 @@ class _Training:
         self.network.train()
         if self._frozen(epoch):
             freeze_batch_norm(self.model)
+        if self.trunk_stays:
+            self.model.trunk.eval()
         device, steps = self.accelerator.device, len(self.loader)
         check_every = 1 if device.type == "cpu" else _CHECK_LOSS_EVERY
         total = torch.zeros((), device=device)
