@@ -5,10 +5,11 @@ from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snojoe.detect.batch_detector import BatchDetector
     from snojoe.detect.image_detector import load_detector
     from snojoe.inference.extraction import extract, linear_head
 
-__all__ = ["extract", "linear_head", "load_detector"]
+__all__ = ["BatchDetector", "extract", "linear_head", "load_detector"]
 __version__ = "0.1.0"  # pyproject.toml reads it here; a test holds CITATION.cff to it
 
 # Modules of 0.1.0 that people were told to import, or may have.
@@ -47,6 +48,10 @@ sys.meta_path.append(_Moved())
 
 def __getattr__(name: str) -> Any:
     """Importing torch takes seconds: only who asks for what needs it waits for it."""
+    if name == "BatchDetector":
+        from snojoe.detect.batch_detector import BatchDetector
+
+        return BatchDetector
     if name == "load_detector":
         from snojoe.detect import image_detector
 

@@ -24,3 +24,7 @@ def test_parallel_that_is_not_read_to_the_end_leaves_no_thread():
     next(done)
     done.close()
     assert threading.active_count() == before
+
+
+def test_parallel_has_as_many_threads_as_asked():
+    assert len({*parallel(lambda _: threading.get_ident(), range(100), workers=1)}) == 1

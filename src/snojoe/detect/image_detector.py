@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -27,9 +28,13 @@ from snojoe.support.threads import parallel
 if TYPE_CHECKING:
     from snojoe.detectors import ModelOutputs
 
-AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
-"""A file's path, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey: (H, W), with or
-without a channel."""
+AnyImage: TypeAlias = (
+    str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor
+)
+"""A file's path or its content, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey:
+(H, W), with or without a channel."""
+
+Given = TypeVar("Given", bound=AnyImage)
 
 _BATCH_SIZE = 16
 
@@ -50,6 +55,11 @@ class ImageDetector:
     measured : mapping of str to (n,) float64 array
         Scores of images that it was measured on: "id", in-distribution, and each OOD set by name;
         empty where none are known.
+
+    Attributes
+    ----------
+    decoding_threads : int or None
+        As many as there are cores, unless somebody shares them out.
 
     Examples
     --------
@@ -74,6 +84,7 @@ class ImageDetector:
         self.preprocessing = made
         self.scorers = scorers
         self.measured = measured or {}
+        self.decoding_threads: int | None = None
 
     def __call__(self, images: Iterable[AnyImage]) -> list[Detection]:
         """Detect in images of any kind and size.
@@ -83,8 +94,8 @@ class ImageDetector:
         ImageError
             At the first image that cannot be used, naming it; `stream` goes on instead.
         """
-        if isinstance(images, str | os.PathLike | Image.Image):
-            raise TypeError(f"expected several images, such as [image]; got {images!r}")
+        if isinstance(images, str | bytes | os.PathLike | Image.Image):
+            raise TypeError(f"expected several images, such as [image]; got {reprlib.repr(images)}")
         found = []
         for i, (image, result) in enumerate(self.stream(images)):
             if isinstance(result, ImageError):
@@ -93,9 +104,7 @@ class ImageDetector:
             found.append(result)
         return found
 
-    def stream(
-        self, images: Iterable[AnyImage]
-    ) -> Iterator[tuple[AnyImage, Detection | ImageError]]:
+    def stream(self, images: Iterable[Given]) -> Iterator[tuple[Given, Detection | ImageError]]:
         """Yield each image with its detection, or with the reason why there is none, in order.
 
         Images are decoded in threads while the models work on earlier ones. Memory does not grow
@@ -105,10 +114,15 @@ class ImageDetector:
         return self.mapped(images, self._detect)
 
     def mapped(
-        self, images: Iterable[AnyImage], function: Callable[[NDArray[np.uint8]], Sequence[T]]
-    ) -> Iterator[tuple[AnyImage, T | ImageError]]:
+        self, images: Iterable[Given], function: Callable[[NDArray[np.uint8]], Sequence[T]]
+    ) -> Iterator[tuple[Given, T | ImageError]]:
         """`stream` with another function of a batch's (n, image_size, image_size, 3) pixels."""
-        ahead = parallel(lambda image: (image, self._pixels(image)), images, 2 * _BATCH_SIZE)
+        ahead = parallel(
+            lambda image: (image, self._pixels(image)),
+            images,
+            2 * _BATCH_SIZE,
+            self.decoding_threads,
+        )
         while batch := list(islice(ahead, _BATCH_SIZE)):
             usable = [pixels for _, pixels in batch if not isinstance(pixels, ImageError)]
             results = iter(function(np.stack(usable)) if usable else ())
@@ -248,7 +262,7 @@ def _load(folder: Path, run_code: bool) -> tuple[Classifier, ModelConfig, FloatA
 def _rgb(image: AnyImage) -> Image.Image:
     if isinstance(image, str | os.PathLike):
         return _read(Path(image))
-    if isinstance(image, Image.Image):
+    if isinstance(image, bytes | Image.Image):
         return decode(image)
     if isinstance(image, torch.Tensor):
         expected = "(3, H, W), (1, H, W) or (H, W) uint8 tensor"

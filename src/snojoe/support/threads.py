@@ -14,9 +14,12 @@ R = TypeVar("R")
 
 
 def parallel(
-    function: Callable[[T], R], items: Iterable[T], ahead: int | None = None
+    function: Callable[[T], R],
+    items: Iterable[T],
+    ahead: int | None = None,
+    workers: int | None = None,
 ) -> Iterator[R]:
-    """Map in order over as many threads as there are cores, with a bounded look-ahead.
+    """Map in order over threads, with a bounded look-ahead.
 
     Parameters
     ----------
@@ -25,8 +28,10 @@ def parallel(
         Read as they are needed.
     ahead : int, optional
         Number of items that are worked on or done before their turn; four for each thread.
+    workers : int, optional
+        Number of threads; as many as there are cores.
     """
-    workers = os.cpu_count() or 1
+    workers = workers or os.cpu_count() or 1
     remaining = iter(items)
     pool = ThreadPoolExecutor(workers)
     window: deque[Future[R]] = deque()
