@@ -19,6 +19,7 @@ from snojoe.experiment import Folders
 from snojoe.params import load_params
 from snojoe.support.arithmetic import check_arithmetic, pin_arithmetic
 from snojoe.support.errors import SnojoeError
+from snojoe_project.dag import check_depths
 
 # OpenMP's threads otherwise spin while they wait for one another: on a machine whose cores are
 # shared, a training step was seen to take 26 times as long. Read when torch is first imported.
@@ -55,6 +56,8 @@ def run(
         sys.stdout, sys.stderr = _Signed(sys.stdout), _Signed(sys.stderr)
     try:
         params = load_params()
+        if (dag := Path("dvc.yaml")).exists():
+            check_depths(params, dag)
         if params.arithmetic == "portable":
             pin_arithmetic()
             for reason in check_arithmetic(libraries):

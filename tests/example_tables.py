@@ -30,6 +30,11 @@ def table2(sets=("a", "b"), seeds=(0, 1)):
     return frame
 
 
+def one_network(table):
+    """The rows of the control."""
+    return table[table.model == "control"].reset_index(drop=True)
+
+
 def estimates_of(table, key, deviation=0.0):
     """Estimates whose values are those of `table`.
 

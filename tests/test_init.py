@@ -18,7 +18,7 @@ from snojoe.support.errors import SnojoeError
 from snojoe_project import code, originals
 from snojoe_project.choose import choose
 from snojoe_project.code import check_project, write_code
-from snojoe_project.dag import data_deps, is_code
+from snojoe_project.dag import data_deps, is_code, project_dag
 from snojoe_project.look import Look, choose_splits, look
 from snojoe_project.parameters import project_params, put
 
@@ -105,6 +105,12 @@ def test_the_parameters_find_the_images_where_they_are(made):
     assert data.image_size == 32
 
 
+def test_it_is_one_network_unless_more_are_asked_for(made):
+    params = load_params(made[0] / "params.yaml")
+    assert params.depths == [0]
+    assert "One network, without spectral normalisation." in made[1]
+
+
 def test_each_choice_has_its_reason_in_the_file(made):
     folder, said = made
     text = (folder / "params.yaml").read_text()
@@ -124,10 +130,23 @@ def test_dvc_changes_a_setting_and_nothing_else(made, tmp_path, setting):
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
 
 
-def test_the_dag_is_that_of_this_repository(made):
-    """But for the code, and for what the user brings."""
-    project = yaml.safe_load((made[0] / "dvc.yaml").read_text())
-    ours = yaml.safe_load(committed("dvc.yaml"))
+def with_depths(folder, depths):
+    tree = yaml.safe_load((folder / "params.yaml").read_text())
+    return Params.model_validate(tree | {"ablation": {"sn_layers": depths}})
+
+
+@pytest.mark.parametrize("depths", [[0], [0, 9], [0, 7, 8, 9], [0, 5, 6, 7, 8, 9]])
+def test_the_dag_is_that_of_this_repository(made, depths):
+    """But for the code, the depths that were asked for, and what the user brings."""
+    project = yaml.safe_load(project_dag(with_depths(made[0], depths)))
+    if len(depths) == 1:
+        assert yaml.safe_load((made[0] / "dvc.yaml").read_text()) == project
+    ours = of_depths(yaml.safe_load(committed("dvc.yaml")), len(depths))
+    assert (ours == yaml.safe_load(committed("dvc.yaml"))) == (len(depths) == 4)
+    if len(depths) == 1:
+        del ours["stages"]["ablate"]
+        ours["plots"] = [each for each in ours["plots"] if "ablation.csv" not in str(each)]
+        assert len(ours["plots"]) == 4
     assert project["plots"] == ours["plots"]
     stage = project["stages"].pop("code")
     assert stage["always_changed"]
@@ -145,6 +164,21 @@ def test_the_dag_is_that_of_this_repository(made):
         kept[at : at + 1] = brought if at < len(kept) else []
         assert mine.pop("deps") == [f"code/{name}", *kept]
         assert mine == expected
+
+
+def of_depths(tree, count):
+    """A tree of ``dvc.yaml`` with so many depths in each list of those of the ablation."""
+    if isinstance(tree, dict):
+        return {name: of_depths(value, count) for name, value in tree.items()}
+    if not isinstance(tree, list):
+        return tree
+    found = []
+    for item in tree:
+        if "ablation.sn_layers[" not in str(item):
+            found.append(of_depths(item, count))
+        elif "[0]" in item:
+            found += [item.replace("[0]", f"[{i}]") for i in range(count)]
+    return found
 
 
 def test_it_is_a_project_of_git_and_dvc_and_the_images_are_as_they_were(made):
@@ -233,9 +267,37 @@ def test_what_dvc_would_not_see_is_named(made, tmp_path):
         check_project(tmp_path)
 
 
+def test_the_dag_is_written_anew_for_another_set_or_depth(made, tmp_path, monkeypatch, capsys):
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(made[0] / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = Path("dvc.yaml").read_text()
+    main(["dag"])
+    assert Path("dvc.yaml").read_text() == before
+    text = put(Path("params.yaml").read_text(), "data.ood", {"birds": {"path": "birds"}})
+    Path("params.yaml").write_text(put(text, "ablation.sn_layers", [0, 5]))
+    expected = r"sn_layers: expected as many depths as dvc.yaml has, 1; got \[0, 5\]: `snojoe dag`"
+    with pytest.raises(SnojoeError, match=expected):
+        check_project(Path())
+    assert main(["repro"]) == 2
+    assert "`snojoe dag` writes it anew" in capsys.readouterr().err
+    assert main(["dag"]) == 0
+    check_project(Path())
+    assert "ablate" in yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+
+
+def test_of_this_repository_the_dag_is_not_rewritten(tmp_path, monkeypatch, capsys):
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text(committed(name))
+    monkeypatch.chdir(tmp_path)
+    assert main(["dag"]) == 2
+    assert "dvc.yaml: not made by `snojoe init`" in capsys.readouterr().err
+    assert Path("dvc.yaml").read_text() == committed("dvc.yaml")
+
+
 def test_the_code_of_a_network_of_ones_own_is_a_dependency(made):
     tree = yaml.safe_load((made[0] / "params.yaml").read_text())
-    tree |= {"sn_layers": 0, "ablation": {"sn_layers": [0] * 4}}
+    tree |= {"sn_layers": 0, "ablation": {"sn_layers": [0]}}
     own = {"network": "net.py:make", "head": "fc"}
     tree["model"] = {"arch": "own", "weights": None, "own": own}
     tree["train"]["epochs"] = 0
@@ -329,6 +391,29 @@ def test_network_and_size_fit_the_images_and_the_machine(
     params = load_params(tmp_path / "params.yaml")
     assert (params.model.arch, params.model.weights) == (arch, start)
     assert params.data.image_size == size
+
+
+@pytest.mark.parametrize(
+    ("asked", "main", "depths"),
+    [
+        (None, 0, [0]),
+        ([0], 0, [0]),
+        ([], 9, [0, 9]),
+        ([9], 9, [0, 9]),
+        ([8, 7, 8], 8, [0, 7, 8]),
+    ],
+)
+def test_spectral_normalisation_is_there_where_it_is_asked_for(tmp_path, asked, main, depths):
+    found = Look({}, ["cat"], train=500, test=100, edge=28)
+    (tmp_path / "params.yaml").write_text(project_params(choose(found, None, asked, gpu=False)))
+    params = load_params(tmp_path / "params.yaml")
+    assert (params.sn_layers, params.ablation.sn_layers) == (main, depths)
+    assert params.depths == depths
+
+
+def test_a_depth_that_the_network_has_not_is_refused(capsys):
+    with pytest.raises(SnojoeError, match="--sn-layers 99: expected 0 to 10: `snojoe layers resn"):
+        choose(Look({}, ["cat"], 1, 1, 28), None, [7, 99], gpu=False)
 
 
 def test_weights_of_an_unknown_network_are_refused():

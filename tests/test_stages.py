@@ -198,6 +198,20 @@ def test_a_stage_of_the_matrix_reads_its_values_from_its_name(tmp_path):
     assert "invalid int value: '8;id'" in said(DVC_STAGE="train@8;id-1")
 
 
+def test_a_depth_that_dvc_yaml_does_not_list_is_named(tmp_path):
+    text = committed("params.yaml").replace("  - 9\n", "  - 9\n  - 5\n")
+    (tmp_path / "params.yaml").write_text(text)
+    (tmp_path / "dvc.yaml").write_text(committed("dvc.yaml"))
+    process = start(tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert errors == (
+        "error: params.yaml: ablation.sn_layers: expected as many depths as dvc.yaml has, 4; got "
+        "[0, 7, 8, 9, 5]: a depth may be named twice\n"
+    )
+    (tmp_path / "params.yaml").write_text(committed("params.yaml"))
+    assert start(tmp_path).wait(60) == 0
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_lock_that_dvc_did_not_finish_is_removed(tmp_path, share):
     whole = (ROOT / "dvc.lock").read_text()

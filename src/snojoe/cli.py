@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         _add_init,
         _add_repro,
+        _add_dag,
         _add_detect,
         _add_calibrate,
         _add_export,
@@ -121,6 +122,14 @@ def _add_init(commands: Commands) -> None:
         "a name of torchvision's (IMAGENET1K_V1, downloaded), or none",
     )
     command.add_argument(
+        "--sn-layers",
+        nargs="*",
+        type=int,
+        metavar="L",
+        help="train with spectral normalisation on the first L layers, too, to compare (snojoe "
+        "layers; without a number: all but the last, as in the paper)",
+    )
+    command.add_argument(
         "--force", action="store_true", help="replace the dvc.yaml and params.yaml that are there"
     )
     command.set_defaults(call=init)
@@ -140,6 +149,16 @@ def _add_repro(commands: Commands) -> None:
         help="stages at a time (default: as many as there are cores, or GPUs)",
     )
     command.set_defaults(call=repro)
+
+
+def _add_dag(commands: Commands) -> None:
+    command = commands.add_parser(
+        "dag",
+        help="dvc.yaml anew, after another set or depth in params.yaml",
+        description="Write the dvc.yaml of the project here from its params.yaml, each set and "
+        "each depth of which it names. Nothing is run.",
+    )
+    command.set_defaults(call=dag)
 
 
 def _add_detect(commands: Commands) -> None:
@@ -295,6 +314,7 @@ def init(options: argparse.Namespace) -> None:
         options.id,
         options.ood,
         weights=options.weights,
+        sn_layers=options.sn_layers,
         meanings=dict(options.meaning),
         force=options.force,
     )
@@ -305,6 +325,13 @@ def repro(options: argparse.Namespace) -> None:
     from snojoe_project.repro import repro
 
     repro(options.jobs)
+
+
+def dag(_: argparse.Namespace) -> None:
+    """Write dvc.yaml anew."""
+    from snojoe_project.init import rewrite_dag
+
+    rewrite_dag(Path())
 
 
 def detect(options: argparse.Namespace) -> int:

@@ -357,7 +357,7 @@ class Infer(_Section):
 
 
 class Ablation(_Section):
-    sn_layers: Annotated[list[Depth], Field(min_length=4, max_length=4)]
+    sn_layers: Annotated[list[Depth], Field(min_length=1)]
 
     @field_validator("sn_layers")
     @classmethod
@@ -365,6 +365,11 @@ class Ablation(_Section):
         if 0 not in depths:
             raise ValueError(f"expected 0 among the depths: it is the control; got {depths}")
         return depths
+
+    @property
+    def is_one(self) -> bool:
+        """Whether no depth is compared with another, so that there is no Table 3."""
+        return len(set(self.sn_layers)) == 1
 
 
 class Params(_Section):

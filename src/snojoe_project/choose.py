@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,13 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[Choice]:
+def choose(
+    look: Look,
+    weights: str | None,
+    sn_layers: Sequence[int] | None = None,
+    *,
+    gpu: bool | None = None,
+) -> list[Choice]:
     """Values for what depends on the images and the machine.
 
     Parameters
@@ -35,6 +42,9 @@ def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[
     look : Look
     weights : str or None
         What the user said of initial weights: a file or name of them, ``none``, or nothing.
+    sn_layers : sequence of int, optional
+        The depths of spectral normalisation to train beside the network without it; empty: the
+        paper's, all layers but the last. None: no such network.
     gpu : bool or None
         Whether there is one; None asks.
     """
@@ -47,24 +57,12 @@ def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[
     epochs = min(high, max(low, round(_IMAGES_SEEN / max(1, look.train))))
     freeze = max(1, epochs // 2 if pretrained else 3 * epochs // 4)
     batch = 8 if look.train < 100 else 16 if look.train < 1000 else 32
-    names = layer_names(arch)
-    depth = len(names) - 1
     trunk = (
         "Pretrained: a tenth for the trunk." if pretrained else "From random weights: all alike."
     )
     return [
-        Choice(
-            "sn_layers",
-            depth,
-            f"All but the last of the {len(names)} layers of {arch}, as in the paper.",
-        ),
-        Choice("seeds", [0], "One training of each depth to begin with; 0, 1, 2 show the spread."),
-        Choice(
-            "ablation.sn_layers",
-            [0, depth, depth, depth],
-            "A depth that is named twice is trained once: two trainings. Each other depth is one "
-            "more.",
-        ),
+        *_depths(sn_layers, arch),
+        Choice("seeds", [0], "One training to begin with; 0, 1, 2 decide together."),
         Choice(
             "data.image_size",
             edge,
@@ -95,6 +93,28 @@ def choose(look: Look, weights: str | None, *, gpu: bool | None = None) -> list[
             "For photographs; 0.0 where left and right differ, as in text and digits.",
         ),
         Choice("train.augment.scale", [0.5, 1.0], "Crops of at least half of an image."),
+    ]
+
+
+def _depths(asked: Sequence[int] | None, arch: str) -> list[Choice]:
+    """Which depths of spectral normalisation; the deepest is the one that detects."""
+    names = layer_names(arch)
+    papers = len(names) - 1
+    if wrong := [depth for depth in asked or () if not 0 <= depth <= len(names)]:
+        raise SnojoeError(
+            f"--sn-layers {wrong[0]}: expected 0 to {len(names)}: `snojoe layers {arch}` lists them"
+        )
+    depths = sorted({0, *((asked or [papers]) if asked is not None else ())})
+    if depths == [0]:
+        why = (
+            "One network, without spectral normalisation. "
+            f"`dvc exp run -S sn_layers={papers}` trains one with it, too, and compares the two."
+        )
+        return [Choice("sn_layers", 0, why), Choice("ablation.sn_layers", depths, "")]
+    why = "as in the paper" if depths[-1] == papers else "as asked for"
+    return [
+        Choice("sn_layers", depths[-1], f"Of the {len(names)} layers of {arch}, {why}."),
+        Choice("ablation.sn_layers", depths, f"{len(depths)} networks for each seed."),
     ]
 
 

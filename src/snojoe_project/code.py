@@ -15,7 +15,14 @@ import yaml
 from snojoe.params import Params, load_params
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_folder, sha256, write_text
-from snojoe_project.dag import CODE, READS_DATA, brought, code_of_stages, data_deps
+from snojoe_project.dag import (
+    CODE,
+    READS_DATA,
+    brought,
+    check_depths,
+    code_of_stages,
+    data_deps,
+)
 from snojoe_project.originals import PACKAGES, original
 
 _DIGITS = 16
@@ -44,13 +51,14 @@ def check_project(folder: Path) -> None:
         copy of a queued experiment, which has only what git or DVC tracks.
     """
     params = load_params(folder / "params.yaml")
+    check_depths(params, folder / "dvc.yaml")
     stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage in READS_DATA:
         for dep in data_deps(params, stage):
             if dep not in stages.get(stage, {}).get("deps", ()):
                 raise SnojoeError(
-                    f'dvc.yaml: add "{dep}" to the deps of {stage}: what it stands for could '
-                    f"change unnoticed"
+                    f'dvc.yaml: add "{dep}" to the deps of {stage}, or let `snojoe dag` write it '
+                    "anew: what it stands for could change unnoticed"
                 )
     if message := untracked(params, folder, Path(os.environ.get("DVC_ROOT", folder))):
         raise SnojoeError(message)

@@ -1,15 +1,18 @@
 """The ``dvc.yaml`` of this repository as that of a project.
 
 What differs: the code is a listing of digests (`snojoe_project.code`), since DVC cannot follow an
-installed package, and what the user brings is named piece by piece, so that whatever else lies
-beside it is neither hashed nor a reason to run anything.
+installed package; what the user brings is named piece by piece, so that whatever else lies
+beside it is neither hashed nor a reason to run anything; and there are as many depths of spectral
+normalisation as ``ablation.sn_layers`` has. DVC cannot unroll a list inside of a list: they are
+spelt out. Of one depth there is no Table 3, and no stage that makes it.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import yaml
 
@@ -31,13 +34,14 @@ _HEAD = """\
 # SNoJoE on data of one's own, made by `snojoe init`. The code is the installed package.
 #
 # code -> download -> preprocess -> train@{sn_layers}-{seed} -> infer_id, infer_ood@{sn_layers}
-# -> score, ablate -> report
+# -> score, and ablate where depths are compared -> report
 #
 # code runs each time. code/train, say, lists the modules that train can run, with a digest of each:
 # another version of the package, or an edit, runs what it can change, and nothing else.
 #
 # What you bring under data.id, data.ood and model.weights is named one by one in the deps of
-# download and preprocess.
+# download and preprocess, and each of ablation.sn_layers in the matrix. After another set or depth
+# `snojoe dag` writes this file anew.
 stages:
   code:
     cmd: python -m snojoe_project code
@@ -49,31 +53,68 @@ stages:
 _FOLDER = '"${data.folder}"'
 _STAGE = re.compile(r"^  (\w+):\n(.*?)(?=^  \w+:\n|^\S|\Z)", re.DOTALL | re.MULTILINE)
 _DEPS = re.compile(r"deps:\n      \[(.*?)\]\n", re.DOTALL)
-_WIDTH = 92
+_MATRIX = re.compile(r"(      sn_layers: &depths )\[(.*?)\]\n", re.DOTALL)
+_DEPTH = re.compile(r"(?<=\$\{ablation\.sn_layers\[)(\d+)(?=\]\})")
+_OF_TABLE_3 = "ablate"
+_PLOT_OF_TABLE_3 = re.compile(r"^  - .*\bablation\.csv\b.*\n.*\n", re.MULTILINE)
+_WIDTH = 98
 
 
 def project_dag(params: Params) -> str:
     """Text of ``dvc.yaml`` for a project with these parameters."""
     _, stages = read_original("dvc.yaml").split("stages:\n", 1)
+    depths = len(params.ablation.sn_layers)
 
     def stage(match: re.Match[str]) -> str:
         name, body = match.groups()
+        if name == _OF_TABLE_3 and params.ablation.is_one:
+            return ""
         body = body.replace(f"python stages/{name}.py", f"python -m snojoe_project {name}")
+        body = _MATRIX.sub(lambda found: found[1] + _wrapped(each_depth(found[2]), 25), body)
         return f"  {name}:\n" + _DEPS.sub(lambda found: deps(name, found[1]), body)
 
     def deps(name: str, text: str) -> str:
         kept = [f"{CODE}/{name}"]
-        for item in _items(text):
+        for item in each_depth(text):
             if item == _FOLDER:
                 kept += [f'"{each}"' for each in data_deps(params, name)]
             elif not is_code(item):
                 kept.append(item)
-        lines = textwrap.wrap(
-            ", ".join(kept), _WIDTH, break_long_words=False, break_on_hyphens=False
-        )
-        return "deps:\n      [" + "\n       ".join(lines) + "]\n"
+        return "deps:\n      " + _wrapped(kept, 6)
 
-    return _HEAD + _STAGE.sub(stage, stages)
+    def each_depth(text: str) -> Iterator[str]:
+        """The items, with one for each of our depths for each that names the first."""
+        for item in _items(text):
+            if not (found := _DEPTH.search(item)):
+                yield item
+            elif found[1] == "0":
+                yield from (_DEPTH.sub(str(i), item) for i in range(depths))
+
+    stages = _STAGE.sub(stage, stages)
+    return _HEAD + (_PLOT_OF_TABLE_3.sub("", stages) if params.ablation.is_one else stages)
+
+
+def is_project(dag: Path) -> bool:
+    """Whether this is the ``dvc.yaml`` of a project, and no other or none."""
+    return dag.exists() and f"\n  {CODE}:\n" in dag.read_text(encoding="utf-8")
+
+
+def check_depths(params: Params, dag: Path) -> None:
+    """Check that ``dvc.yaml`` has the depths that the parameters name; others would go unnoticed.
+
+    Raises
+    ------
+    SnojoeError
+        If it lists more or fewer.
+    """
+    text = dag.read_text(encoding="utf-8")
+    listed, named = len(set(_DEPTH.findall(text))), params.ablation.sn_layers
+    if listed != len(named):
+        raise SnojoeError(
+            f"params.yaml: ablation.sn_layers: expected as many depths as {dag.name} has, "
+            f"{listed}; got {named}: "
+            + ("`snojoe dag` writes it anew" if is_project(dag) else "a depth may be named twice")
+        )
 
 
 def is_code(dep: str) -> bool:
@@ -118,3 +159,10 @@ def brought(params: Params) -> Iterator[tuple[str, str]]:
 
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
+
+
+def _wrapped(items: Iterable[str], indent: int) -> str:
+    """A list of YAML in as many lines as it takes."""
+    text, width = ", ".join(items), _WIDTH - indent
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return "[" + f"\n{' ' * (indent + 1)}".join(lines) + "]\n"

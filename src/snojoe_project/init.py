@@ -18,7 +18,7 @@ from snojoe.support.errors import SnojoeError
 from snojoe.support.files import write_text
 from snojoe.support.text import aligned
 from snojoe_project.choose import Choice, choose
-from snojoe_project.dag import project_dag
+from snojoe_project.dag import is_project, project_dag
 from snojoe_project.look import Look, look
 from snojoe_project.originals import PACKAGES, original, read_original
 from snojoe_project.parameters import project_params
@@ -42,13 +42,15 @@ def init(
     ood: Sequence[Path],
     *,
     weights: str | None = None,
+    sn_layers: Sequence[int] | None = None,
     meanings: Mapping[str, Meaning] | None = None,
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
     """Look at the images, say what is there, and make a project of it in ``folder``.
 
-    A table of labels among ``labelled`` stands for the folder that it lies in.
+    A table of labels among ``labelled`` stands for the folder that it lies in. ``sn_layers`` is as
+    `choose` takes it.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def init(
         say(line)
     start = _common(folder, brought)
     names = [os.path.relpath(path, folder / start) for path in brought]
-    choices = choose(found, names[-1] if file else weights)
+    choices = choose(found, names[-1] if file else weights, sn_layers)
     sources = [
         {"path": name} | ({"labels": table} if table else {})
         for name, table in zip(names, tables, strict=False)
@@ -92,6 +94,20 @@ def init(
             say(f"- {doubt}")
     here = os.path.relpath(folder)
     say(f"\nnext: {'' if here == '.' else f'cd {here} && '}snojoe repro")
+
+
+def rewrite_dag(folder: Path) -> None:
+    """Write a project's ``dvc.yaml`` anew, from its parameters as they are now.
+
+    Raises
+    ------
+    SnojoeError
+        If the parameters are wrong, or there is no ``dvc.yaml`` that `init` made.
+    """
+    path = folder / "dvc.yaml"
+    if not is_project(path):
+        raise SnojoeError(f"{path}: not made by `snojoe init`: expected the folder of a project")
+    write_text(path, project_dag(load_params(folder / "params.yaml")))
 
 
 def is_table(name: str) -> bool:

@@ -90,6 +90,15 @@ def test_every_score_is_on_both_models_and_every_set_and_seed(grid):
     assert grid.images() == {"id": 30, "near": 20, "far": 25}
 
 
+def test_one_network_is_a_model_once(experiment, few_scores, grid):
+    alone = score_grid(experiment, 0)
+    table = alone.metrics()
+    assert set(zip(table.model, table.sn_layers, strict=True)) == {("control", 0)}
+    assert len(table) == 2 * 4 * len(SEEDS)
+    row = ScoreRow("joint_energy", "control", 0)
+    assert (alone.ood["far"][row] == grid.ood["far"][row]).all()
+
+
 def test_metrics_are_percentages_of_the_scores_of_test_against_ood(experiment, grid):
     table = grid.metrics().set_index(["ood_set", "score", "model", "seed"])
     id_logits = experiment.outputs(9, 4, "test").logits

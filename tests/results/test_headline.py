@@ -1,9 +1,9 @@
 import pytest
-from example_tables import classifiers, statistics, table2
+from example_tables import classifiers, one_network, statistics, table2
 
 from snojoe.results.headline import headline_markdown, overall, verdicts
 from snojoe.results.scores_json import Scores, scores_of
-from snojoe.results.statistics_json import Difference, Reduction, SetStatistics, Statistics
+from snojoe.results.statistics_json import ComparedSet, Difference, Reduction, Statistics
 from snojoe.results.tables import table2_sets
 
 CLASSIFIERS = scores_of(table2(), classifiers()).id
@@ -18,7 +18,7 @@ def difference(change=2.0, p=0.001, margin=3.0, interval=None):
 def found(seeds=3, effects=EFFECTS, **differences):
     fpr95 = Difference(difference=-1.0, interval=(-4.5, 2.5), p=0.5, margin=4.0)
     sets = {
-        name: SetStatistics(
+        name: ComparedSet(
             interval={},
             bold={},
             snojoe_minus_joint_energy={
@@ -121,3 +121,19 @@ def test_the_headline_has_both_scores_and_every_metric():
     assert cells[:4] == ["a", "FPR95 ↓", "61.00 ± 1.00", "56.00 ± 1.00"]
     assert cells[4].startswith("-5.00 [-")
     assert "for new trainings and new images" in text
+
+
+def test_one_network_is_compared_with_nothing():
+    table = one_network(table2(seeds=(0, 1, 2)))
+    stats = statistics(table)
+    found = verdicts(scores_of(table, {"control": classifiers()["control"]}), stats)
+    assert found == []
+    text = headline_markdown(found, table2_sets(table, stats, {}), stats)
+    assert "SN" not in text
+    assert "difference" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
+    assert cells[:3] == ["a", "FPR95 ↓", "61.00 ± 1.00"]
+    low, high = map(float, cells[3].strip("[]").split(", "))
+    assert low < 61 < high
+    assert len(rows) == 2 + 2 * 3

@@ -162,11 +162,26 @@ def test_drawing_leaves_the_settings_alone(tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
+def alone(values):
+    """Of the control, what is of both models."""
+    if isinstance(values, pd.DataFrame):
+        return values[values["model"] == "control"]
+    if isinstance(values, dict):
+        return {name: alone(value) for name, value in values.items() if name != "sn"}
+    return values
+
+
+@pytest.mark.parametrize("kind", ["histograms", "roc", "pr", "sigmas", "distances"])
 @pytest.mark.parametrize("sets", [TWO_SETS, SIX_SETS[:5]])
-def test_roc_of_the_control_alone(tmp_path, sets):
-    roc = curves(roc_series, sets, 2)
-    plots.plot_roc(tmp_path / "roc.png", roc[roc["model"] == "control"])
-    assert_sane(tmp_path / "roc.png")
+def test_one_network_is_no_control(tmp_path, kind, sets, monkeypatch):
+    said = []
+    legend = plots._legend_below
+    monkeypatch.setattr(plots, "_legend_below", lambda *a: said.extend(a[2]) or legend(*a))
+    draw = pictures(sets, 2)[kind]
+    draw(tmp_path / "one.png", **{name: alone(value) for name, value in draw.keywords.items()})
+    assert_sane(tmp_path / "one.png")
+    assert said
+    assert not [label for label in said if "control" in label or "SN" in label]
 
 
 def test_histograms_of_scores_far_off_and_of_equal_scores(tmp_path):

@@ -10,6 +10,7 @@ from example_tables import (
     classifiers,
     estimates2,
     estimates_of,
+    one_network,
     statistics,
     table2,
     table3,
@@ -64,6 +65,45 @@ def test_snojoe_is_joint_energy_on_the_sn_model():
     assert scores.ood["a"]["snojoe"]["fpr95"] == 55.5
     assert scores.id.map == 91.5
     assert scores.id.map_control == 90.5
+
+
+def of_one_network(seeds=(0, 1)):
+    table = one_network(table2(seeds=seeds))
+    return table, scores_of(table, {"control": classifiers()["control"]}), statistics(table)
+
+
+def test_of_one_network_nothing_is_there_twice(tmp_path):
+    table, scores, stats = of_one_network()
+    write_scores(tmp_path / "scores.json", scores)
+    write_statistics(tmp_path / "statistics.json", stats)
+    assert read_scores(tmp_path / "scores.json") == scores
+    assert read_statistics(tmp_path / "statistics.json") == stats
+    tree = json.loads((tmp_path / "scores.json").read_text())
+    assert tree["id"] == {
+        "map": 90.5, "map_interpolated": 92.0, "accepted": 94.5, "classes": 7
+    }  # fmt: skip
+    assert list(tree["a"]) == [detector.name for detector in PAPER_DETECTORS]
+    of_set = json.loads((tmp_path / "statistics.json").read_text())["ood_sets"]["a"]
+    assert list(of_set) == ["interval", "bold"]
+    assert stats.compared == {}
+    assert list(statistics(table2()).compared) == ["a", "b"]
+    text = markdown2(table, {}, estimates2(table))
+    full = full_table2_markdown(full_table2_sets(table), seeds=2)
+    for each in (text, full):
+        assert "SN" not in each
+        assert "control" not in each
+        assert each.count("| JointEnergy ") == 2  # one for each set
+
+
+def test_the_summary_of_one_network_has_the_same_numbers_but_for_the_control():
+    both = summary_of(scores_of(table2(), classifiers()), 9, 104)
+    one = summary_of(of_one_network()[1], 0, 0)
+    assert list(one) == list(both)
+    assert one["a"] == {"fpr95": 60.5, "auroc": 56.0, "aupr": 66.0}
+    assert list(both["a"]) == [*one["a"], "fpr95_control"]
+    many = one_network(table2(("a", "b", "c")))
+    means = summary_of(scores_of(many, {"control": classifiers()["control"]}), 0, 0)
+    assert means["mean of 3 sets"] == one["a"]
 
 
 def test_scores_and_statistics_are_read_as_they_were_written(tmp_path):
@@ -184,6 +224,7 @@ def test_the_rows_of_the_paper_are_scores_on_the_control_and_snojoe():
     assert rows["max_logit"] == ScoreRow("max_logit", "control", 0)
     assert rows["snojoe"] == ScoreRow("joint_energy", "sn", 8)
     assert len(rows) == 8
+    assert list(paper_rows(0)) == [detector.name for detector in PAPER_DETECTORS]
 
 
 def test_a_baseline_without_errors_cannot_be_cut():

@@ -29,7 +29,7 @@ def measured_distances(experiment: Experiment, models: Mapping[str, int]) -> pd.
     ----------
     experiment : Experiment
     models : mapping
-        From ``control`` and ``sn`` to their depth.
+        From ``control`` and ``sn``, if any, to their depth.
     """
     rows, pixels = {}, {}
     for name, stored in experiment.test_sets.items():

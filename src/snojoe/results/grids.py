@@ -50,11 +50,11 @@ Keep: TypeAlias = Callable[[GridRow, int, Detector], None]
 
 
 def compared_models(sn_layers: int) -> dict[str, int]:
-    """The models of Table 2 -> their depth: the control, without SN, and the one with it.
+    """The models of Table 2 -> their depth: the control, without SN, and the one with it, if any.
 
-    Where that depth is 0 both are the control, and `no_sn_note` says so.
+    The last is the one that detects.
     """
-    return {"control": 0, "sn": sn_layers}
+    return {"control": 0, "sn": sn_layers} if sn_layers else {"control": 0}
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Grid(Generic[GridRow]):
 def score_grid(
     experiment: Experiment, sn_layers: int, keep: Keep[ScoreRow] | None = None
 ) -> Grid[ScoreRow]:
-    """Every score on the control and on the SN model, as tuned where it was tuned (Table 2).
+    """Every score on the compared models, as tuned where it was tuned (Table 2).
 
     LOF and Isolation Forest are fitted on all of val, as in the protocol: a ranking needs no
     threshold, for which images have to be left. `keep` is handed each detector, which is forgotten
@@ -166,9 +166,10 @@ def depth_grid(experiment: Experiment, depths: Iterable[int]) -> Grid[DepthRow]:
 
 
 def paper_rows(sn_layers: int) -> dict[str, ScoreRow]:
-    """The eight rows of Table 2 by name: scores on the control, and JointEnergy with SN."""
+    """The rows of Table 2 by name: scores on the control, and JointEnergy with SN, if any."""
     control = {detector.name: ScoreRow(detector.name, "control", 0) for detector in PAPER_DETECTORS}
-    return control | {"snojoe": ScoreRow(JointEnergy.name, "sn", sn_layers)}
+    snojoe = {"snojoe": ScoreRow(JointEnergy.name, "sn", sn_layers)}
+    return control | (snojoe if sn_layers else {})
 
 
 def named_scores(table2: pd.DataFrame) -> pd.DataFrame:

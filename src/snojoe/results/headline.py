@@ -11,7 +11,7 @@ from snojoe.measures.comparisons import holm
 from snojoe.measures.ood_metrics import AUROC, FPR95, OOD_METRICS
 from snojoe.results.formatting import claim, interval, listed, markdown_table, p_value, points
 from snojoe.results.scores_json import Means, Scores
-from snojoe.results.statistics_json import LEVEL, Difference, SetStatistics, Statistics
+from snojoe.results.statistics_json import LEVEL, ComparedSet, Difference, Statistics
 from snojoe.results.tables import SetTable
 
 Outcome = Literal["helped", "hurt", "not settled", "no difference"]
@@ -26,20 +26,20 @@ class Verdict(NamedTuple):
 
 
 def verdicts(scores: Scores, statistics: Statistics) -> list[Verdict]:
-    """Whether SN changed AUROC, for each OOD set.
+    """Whether SN changed AUROC, for each OOD set on which there is an SN model to say so.
 
     It "helped" or "hurt" where the test for new trainings and new images says so at 5%, after
     Holm's correction for the number of OOD sets. Everything else is "not settled", with what is
     excluded all the same; so is everything with one training, which says nothing of another.
     """
-    differences = [each.snojoe_minus_joint_energy for each in statistics.ood_sets.values()]
+    differences = [each.snojoe_minus_joint_energy for each in statistics.compared.values()]
     # None, no test, is NaN here.
     corrected = holm(np.array([each[AUROC.name].p for each in differences], dtype=float))
     return [
         Verdict(name, "no difference", "control and SN model give the same figures.")
         if all(each.interval == (0, 0) for each in of_set.snojoe_minus_joint_energy.values())
         else _verdict(name, scores.ood[name], of_set, p, statistics.seeds)
-        for (name, of_set), p in zip(statistics.ood_sets.items(), corrected, strict=True)
+        for (name, of_set), p in zip(statistics.compared.items(), corrected, strict=True)
     ]
 
 
@@ -64,19 +64,22 @@ def overall(found: Sequence[Verdict]) -> str:
 def headline_markdown(
     found: Sequence[Verdict], tables: Sequence[SetTable], statistics: Statistics
 ) -> str:
-    """The verdicts, and JointEnergy beside SNoJoE: ``metrics/headline.md``.
+    """``metrics/headline.md``: the verdicts, and JointEnergy beside SNoJoE; or of one network.
 
     Parameters
     ----------
     found : sequence of Verdict
+        None where there is no SN model.
     tables : sequence of SetTable
         `tables.table2_sets`.
     statistics : Statistics
     """
-    header = ["OOD set", "percent", "JointEnergy", "SNoJoE", "difference", "p", "equal within"]
-    rows = [row for table in tables for row in _rows(table, statistics)]
     seeds = statistics.seeds
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    if not found:
+        return _of_one_network(tables, f"{spread}; 95% interval for {claim(seeds)}")
+    header = ["OOD set", "percent", "JointEnergy", "SNoJoE", "difference", "p", "equal within"]
+    rows = [row for table in tables for row in _rows(table, statistics)]
     return "\n\n".join(
         [
             f"**{overall(found)}**",
@@ -88,9 +91,23 @@ def headline_markdown(
     )
 
 
+def _of_one_network(tables: Sequence[SetTable], note: str) -> str:
+    header = ["OOD set", "percent", "JointEnergy", "95% interval"]
+    rows = [
+        ["" if i else table.ood_set, metric.heading, cell.text, interval(cell.interval or ())]
+        for table in tables
+        for i, (metric, cell) in enumerate(
+            zip(OOD_METRICS, table.row("joint_energy").cells, strict=True)
+        )
+    ]
+    return (
+        f"{markdown_table(header, rows)}\n\n{note}; images that belong together count together.\n"
+    )
+
+
 def _rows(table: SetTable, statistics: Statistics) -> list[list[str]]:
     """One for each metric; the first has the name of the OOD set."""
-    differences = statistics.ood_sets[table.ood_set].snojoe_minus_joint_energy
+    differences = statistics.compared[table.ood_set].snojoe_minus_joint_energy
     before, after = table.row("joint_energy"), table.row("snojoe")
     rows = []
     for i, metric in enumerate(OOD_METRICS):
@@ -110,7 +127,7 @@ def _rows(table: SetTable, statistics: Statistics) -> list[list[str]]:
 
 
 def _verdict(
-    name: str, scores: Mapping[str, Means], of_set: SetStatistics, corrected: float, seeds: int
+    name: str, scores: Mapping[str, Means], of_set: ComparedSet, corrected: float, seeds: int
 ) -> Verdict:
     """`corrected` is the p-value of AUROC after Holm's correction."""
     auroc = of_set.snojoe_minus_joint_energy[AUROC.name]
@@ -145,7 +162,7 @@ def _known(auroc: Difference, outcome: Outcome, seeds: int) -> str:
     )
 
 
-def _papers_effects(of_set: SetStatistics) -> str:
+def _papers_effects(of_set: ComparedSet) -> str:
     """``of the paper's effects -3.5 points are possible, a cut by 54% is excluded``."""
     excluded = of_set.papers_effects_excluded
     parts = [

@@ -10,7 +10,7 @@ from snojoe.inference.tuned import Tuning
 from snojoe.measures.ood_metrics import OOD_METRICS
 from snojoe.results.formatting import claim, interval, markdown_table, p_value, points, relative_cut
 from snojoe.results.paper import JOINT_ENERGYS, OF_JOINT_ENERGYS
-from snojoe.results.statistics_json import SetStatistics, Statistics
+from snojoe.results.statistics_json import ComparedSet, Statistics
 from snojoe.results.tables import Cell, FullSetTable, SetTable
 
 _HEADINGS = [metric.heading for metric in OOD_METRICS]
@@ -19,7 +19,7 @@ _HEADINGS = [metric.heading for metric in OOD_METRICS]
 def table2_markdown(
     tables: Sequence[SetTable], statistics: Statistics, paper_cuts: Mapping[str, float]
 ) -> str:
-    """Table 2, and below each OOD set's rows the difference SNoJoE - JointEnergy.
+    """Table 2, and below each OOD set's rows the difference SNoJoE - JointEnergy, if any.
 
     Parameters
     ----------
@@ -31,22 +31,23 @@ def table2_markdown(
     """
     parts = []
     for table in tables:
-        of_set = statistics.ood_sets[table.ood_set]
-        images = [statistics.images[name] for name in ("id", table.ood_set)]
         parts.append(_set_table("score", table, statistics.seeds))
-        parts.append(_difference(of_set, statistics.seeds, images))
-        parts.append(_cuts(of_set, paper_cuts.get(table.ood_set)))
+        if of_set := statistics.compared.get(table.ood_set):
+            images = [statistics.images[name] for name in ("id", table.ood_set)]
+            parts.append(_difference(of_set, statistics.seeds, images))
+            parts.append(_cuts(of_set, paper_cuts.get(table.ood_set)))
     return "\n\n".join(parts) + "\n"
 
 
 def full_table2_markdown(tables: Sequence[FullSetTable], seeds: int) -> str:
-    """Every score on both models, for each OOD set: `tables.full_table2_sets`."""
+    """Every score on the compared models, for each OOD set: `tables.full_table2_sets`."""
+    of_model = {"control": ", control", "sn": ", with SN"}
     parts = []
     for table in tables:
         rows = [
-            [f"{row.title}, {model}", *map(_cell, cells)]
+            [row.title + (of_model[model] if len(row.models) > 1 else ""), *map(_cell, cells)]
             for row in table.rows
-            for model, cells in (("control", row.control), ("with SN", row.sn))
+            for model, cells in row.models.items()
         ]
         caption = f"**{table.ood_set}** (percent; {_spread(seeds)})"
         parts.append(f"{caption}\n\n{markdown_table(['score', *_HEADINGS], rows)}")
@@ -86,13 +87,6 @@ def id_test_note(sets: PreparedSets) -> str:
     return "\nThe in-distribution test set is the val split, by choice (data.splits.test).\n"
 
 
-def no_sn_note(sn_layers: int) -> str:
-    """A sentence for where there is no SN model, otherwise nothing."""
-    if sn_layers:
-        return ""
-    return "\nThere is no SN model (sn_layers is 0): its rows repeat the control.\n"
-
-
 def left_out_note(scores: Container[str]) -> str:
     """A sentence on the scores that a table does not have, otherwise nothing."""
     titles = [detector.title for name, detector in DETECTORS.items() if name not in scores]
@@ -130,7 +124,7 @@ def _spread(seeds: int) -> str:
     return f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
 
 
-def _difference(of_set: SetStatistics, seeds: int, images: Sequence[int]) -> str:
+def _difference(of_set: ComparedSet, seeds: int, images: Sequence[int]) -> str:
     """SNoJoE - JointEnergy: a column for each metric."""
     each = [of_set.snojoe_minus_joint_energy[metric.name] for metric in OOD_METRICS]
     rows = [
@@ -148,7 +142,7 @@ def _difference(of_set: SetStatistics, seeds: int, images: Sequence[int]) -> str
     return f"{table}\n\nFor {claim(seeds)}: {seeds} seed{'s' * (seeds > 1)}, {independent}."
 
 
-def _cuts(of_set: SetStatistics, paper_cut: float | None) -> str:
+def _cuts(of_set: ComparedSet, paper_cut: float | None) -> str:
     """The relative cut of FPR95, and which of the paper's effects are excluded."""
     reduction = of_set.relative_reduction_of_fpr95
     cut = relative_cut(reduction.reduction, reduction.interval)

@@ -1,7 +1,7 @@
 """The pictures: each function draws one from arrays or data frames and writes it as a PNG.
 
 Equal input gives equal bytes, whatever the user's matplotlib settings, so that a changed picture
-in git is a changed result. The two models are called ``control`` (no spectral normalisation,
+in git is a changed result. The models are called ``control`` (no spectral normalisation,
 SN) and ``sn``; joint energy on them is the paper's JointEnergy and SNoJoE.
 """
 
@@ -38,7 +38,8 @@ BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK = (
     "#56B4E9",
     "#000000",
 )
-# Control and sn may be one model (depth 0): dashes leave the line below visible.
+# The two may give the same figures (depth 8 is depth 9 of a ResNet): dashes leave the line below
+# visible.
 MODEL_STYLES: dict[str, dict[str, Any]] = {
     "control": {"label": "control (JointEnergy)", "color": BLUE, "linestyle": "-"},
     "sn": {"label": "SN (SNoJoE)", "color": VERMILLION, "linestyle": (0, (4, 1.5))},
@@ -112,7 +113,7 @@ def plot_histograms(
     ValueError
         For an unknown model, no OOD set, or empty, non-finite or not one-dimensional scores.
     """
-    models = _known_models(id_scores)
+    models = _styles(id_scores)
     if not ood_scores:
         raise ValueError("ood_scores must hold at least one OOD set, got none")
     title = f"Joint energy of ID test and OOD images\nhigher = more in-distribution; seed {seed}"
@@ -121,14 +122,14 @@ def plot_histograms(
         grid = figure.subplots(
             len(models), len(ood_scores), squeeze=False, sharex="row", sharey="row"
         )
-        for row, model in zip(grid, models, strict=True):
+        for row, (model, look) in zip(grid, models.items(), strict=True):
             id_ = check_scores(f"id_scores[{model!r}]", id_scores[model])
             ood = [
                 check_scores(f"ood_scores[{name!r}][{model!r}]", scores[model])
                 for name, scores in ood_scores.items()
             ]
             _draw_histograms(row, id_, ood, thresholds[model])
-            row[0].set_ylabel(f"{MODEL_STYLES[model]['label']}\n% of the set's images")
+            row[0].set_ylabel(f"{look['label']}\n% of the set's images")
         for axes, name in zip(grid[0], ood_scores, strict=True):
             axes.set_title(f"{_wrapped(name)}\n{axes.get_title()}", fontsize=9)
         _legend_below(figure, *grid[0, 0].get_legend_handles_labels())
@@ -218,10 +219,11 @@ def plot_training(path: Path, history: pd.DataFrame) -> None:
         for axes in (loss, val_map):
             axes.set(xlabel="epoch", xlim=(0.5, history["epoch"].max() + 0.5))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        labels = [f"SN on {depth} layers" if depth else "control" for depth in colors] + [
-            *SPLIT_STYLES
-        ]
+        labels = [f"SN on {depth} layers" if depth else "control" for depth in colors]
         handles = [Line2D([], [], color=color) for color in colors.values()]
+        if len(colors) == 1:  # nothing to tell it apart from
+            labels, handles = [], []
+        labels += SPLIT_STYLES
         handles += [Line2D([], [], color="dimgrey", **look) for look in SPLIT_STYLES.values()]
         _legend_below(figure, handles, labels)
 
@@ -275,12 +277,12 @@ def plot_sigmas(path: Path, sigmas: pd.DataFrame) -> None:
         For an empty frame, a missing column or an unknown model.
     """
     _check_frame("sigmas", sigmas, ["model", "epoch", "weight", "sigma", "normalized"])
-    models = _known_models(sigmas["model"].unique())
+    models = _styles(sigmas["model"].unique())
     last = sigmas["epoch"].max()
     title = f"Spectral norm of each weight, from the input on, {last} epochs"
     with _figure(path, title, (max(7.0, 0.06 * sigmas["weight"].nunique()), 3.8)) as figure:
         axes = figure.subplots()
-        for model in models:
+        for model, look in models.items():
             runs = sigmas[sigmas["model"] == model]
             for epoch, fill in ((0, "none"), (last, "full")):
                 rows = runs[runs["epoch"] == epoch]
@@ -288,9 +290,9 @@ def plot_sigmas(path: Path, sigmas: pd.DataFrame) -> None:
                 axes.plot(
                     np.arange(1, len(rows) + 1),
                     rows["sigma"],
-                    color=MODEL_STYLES[model]["color"],
+                    color=look["color"],
                     fillstyle=fill,
-                    label=f"{MODEL_STYLES[model]['label']}, {when}",
+                    label=f"{look['label']}, {when}",
                     linewidth=0.7,
                     marker="os"[model == "sn"],
                     markersize=4.5 if len(rows) < 60 else 2.5,
@@ -321,13 +323,12 @@ def plot_distances(path: Path, distances: pd.DataFrame) -> None:
         For an empty frame, a missing column or an unknown model.
     """
     _check_frame("distances", distances, ["model", "pair", "input", "feature"])
-    models = _known_models(distances["model"].unique())
+    models = _styles(distances["model"].unique())
     names = list(distances["pair"].unique())
     title = "Distance of two images to the network's features, against that of the images"
-    with _figure(path, title, (9.0, 4.6)) as figure:
-        for axes, model in zip(
-            figure.subplots(1, len(models), squeeze=False)[0], models, strict=True
-        ):
+    with _figure(path, title, (max(6.4, 4.5 * len(models)), 4.6)) as figure:
+        panels = figure.subplots(1, len(models), squeeze=False)[0]
+        for axes, (model, style) in zip(panels, models.items(), strict=True):
             rows = distances[distances["model"] == model]
             for name, look in zip(names, itertools.cycle(SET_STYLES), strict=False):
                 of_pair = rows[rows["pair"] == name]
@@ -347,9 +348,7 @@ def plot_distances(path: Path, distances: pd.DataFrame) -> None:
             for bound in bounds:
                 axes.plot(x, bound * x, color=BLACK, linewidth=0.8, linestyle="--")
             axes.set(xlabel="distance of the normalised images", ylabel="distance of the features")
-            axes.set_title(
-                f"{MODEL_STYLES[model]['label']}\nratios from {bounds[0]:.2g} to {bounds[1]:.2g}"
-            )
+            axes.set_title(f"{style['label']}\nratios from {bounds[0]:.2g} to {bounds[1]:.2g}")
             axes.set_xlim(0)
             axes.set_ylim(0, 1.15 * rows["feature"].max())
         _legend_below(figure, *axes.get_legend_handles_labels())
@@ -373,7 +372,7 @@ def _curves(
     path: Path, title: str, curves: pd.DataFrame, x: str, y: str
 ) -> Iterator[dict[str, Axes]]:
     """Yield one square panel per OOD set, the models' curves drawn."""
-    models = _known_models(curves["model"].unique())
+    models = _styles(curves["model"].unique())
     names = list(curves["ood_set"].unique())
     columns = len(names) if len(names) <= 3 else ceil(len(names) / 2)
     rows = ceil(len(names) / columns)
@@ -384,9 +383,9 @@ def _curves(
             unused.remove()
         panels = dict(zip(names, grid, strict=False))
         for name, axes in panels.items():
-            for model in models:
+            for model, look in models.items():
                 runs = curves[(curves["ood_set"] == name) & (curves["model"] == model)]
-                _draw_seeds(axes, runs, x, y, **MODEL_STYLES[model])
+                _draw_seeds(axes, runs, x, y, **look)
             axes.set(title=_wrapped(name), xlim=(0, 1), ylim=(0, 1.01), box_aspect=1)
         yield panels
         _legend_below(figure, *grid[0].get_legend_handles_labels())
@@ -497,11 +496,14 @@ def _wrapped(name: str) -> str:
     return "\n".join(line.replace("_ ", "_") for line in lines)
 
 
-def _known_models(models: Iterable[str]) -> list[str]:
+def _styles(models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Of each model; one alone is no control of anything."""
     given = set(models)
     if not given or not given <= MODEL_STYLES.keys():
         raise ValueError(f"models must be among {', '.join(MODEL_STYLES)}; got {sorted(given)}")
-    return [model for model in MODEL_STYLES if model in given]
+    if given == {"control"}:
+        return {"control": MODEL_STYLES["control"] | {"label": "network"}}
+    return {model: style for model, style in MODEL_STYLES.items() if model in given}
 
 
 def _check_frame(name: str, frame: pd.DataFrame, columns: list[str]) -> None:

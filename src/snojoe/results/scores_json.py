@@ -19,11 +19,14 @@ Means = dict[str, float]
 
 
 class ClassifierMeans(BaseModel):
-    """Of both models the means over seeds of what `classifier_metrics` has of each."""
+    """Means over seeds of what `classifier_metrics` has of the model that detects.
 
-    map_control: float
-    map_interpolated_control: float
-    accepted_control: float
+    And of the control, where that is another one.
+    """
+
+    map_control: float | None = None
+    map_interpolated_control: float | None = None
+    accepted_control: float | None = None
     map: float
     map_interpolated: float
     accepted: float
@@ -52,23 +55,23 @@ def scores_of(table2: pd.DataFrame, classifiers: Mapping[str, pd.DataFrame]) -> 
     table2 : DataFrame
         ``score_grid(...).metrics()``.
     classifiers : mapping
-        From "control" and "sn" to their `classifier_metrics`.
+        From the compared models to their `classifier_metrics`.
     """
-    control, sn = (
+    *others, of_detector = (
         {
             name: round(float(frame[name].mean()), 2)
             for name in ("map", "map_interpolated", "accepted")
         }
-        for frame in (classifiers["control"], classifiers["sn"])
+        for frame in classifiers.values()
     )
     ood: dict[str, dict[str, Means]] = {}
     for (ood_set, score), rows in named_scores(table2).groupby(["ood_set", "score"], sort=False):
         ood.setdefault(str(ood_set), {})[str(score)] = means_over_seeds(rows)
     return Scores(
         id=ClassifierMeans(
-            **{f"{name}_control": mean for name, mean in control.items()},
-            **sn,
-            classes=int(classifiers["sn"].classes.min()),
+            **{f"{name}_control": mean for each in others for name, mean in each.items()},
+            **of_detector,
+            classes=int(list(classifiers.values())[-1].classes.min()),
         ),
         ood=ood,
     )
@@ -80,7 +83,7 @@ def means_over_seeds(rows: pd.DataFrame) -> Means:
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    write_json(path, {"id": scores.id.model_dump(), **scores.ood})
+    write_json(path, {"id": scores.id.model_dump(exclude_none=True), **scores.ood})
 
 
 def read_scores(path: Path) -> Scores:

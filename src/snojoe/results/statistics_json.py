@@ -74,6 +74,17 @@ class SetStatistics(BaseModel):
         95%, for new trainings and new images; rows by their names in Table 2.
     bold : dict of metric to list of rows
         The best, and what is not shown to be worse.
+    """
+
+    interval: dict[str, dict[str, Interval]]
+    bold: dict[str, list[str]]
+
+
+class ComparedSet(SetStatistics):
+    """What is known of one OOD set where there is an SN model beside the control.
+
+    Attributes
+    ----------
     snojoe_minus_joint_energy : dict of metric to Difference
     relative_reduction_of_fpr95 : Reduction
     effective_images : dict of str to int or None
@@ -84,8 +95,6 @@ class SetStatistics(BaseModel):
         outside the interval.
     """
 
-    interval: dict[str, dict[str, Interval]]
-    bold: dict[str, list[str]]
     snojoe_minus_joint_energy: dict[str, Difference]
     relative_reduction_of_fpr95: Reduction
     effective_images: dict[str, int | None]
@@ -104,12 +113,22 @@ class Statistics(BaseModel):
     tuning : dict of model to dict of seed to Tuning
         Without the models of which nothing was tuned.
     ood_sets : dict of str to SetStatistics
+        Each a ComparedSet where there is an SN model.
     """
 
     seeds: int
     images: dict[str, int]
     tuning: dict[str, dict[str, Tuning]]
-    ood_sets: dict[str, SetStatistics]
+    ood_sets: dict[str, ComparedSet | SetStatistics]
+
+    @property
+    def compared(self) -> dict[str, ComparedSet]:
+        """The OOD sets on which SNoJoE is compared with JointEnergy: none without an SN model."""
+        return {
+            name: of_set
+            for name, of_set in self.ood_sets.items()
+            if isinstance(of_set, ComparedSet)
+        }
 
 
 def statistics_of(
@@ -124,7 +143,7 @@ def statistics_of(
     images, tuning : mapping
         As in `Statistics`.
     """
-    first = next(iter(estimates.values()))["snojoe"][FPR95.name]
+    first = next(iter(estimates.values()))["joint_energy"][FPR95.name]
     return Statistics(
         seeds=first.seeds,
         images=dict(images),
@@ -167,6 +186,14 @@ def interval_in_percent(estimate: Estimate) -> Interval:
 
 def _set_statistics(rows: Mapping[str, Mapping[str, Estimate]]) -> SetStatistics:
     names = [metric.name for metric in OOD_METRICS]
+    of_rows = SetStatistics(
+        interval={
+            row: {name: interval_in_percent(of[name]) for name in names} for row, of in rows.items()
+        },
+        bold={name: sorted(bold) for name, bold in bold_by_metric(rows).items()},
+    )
+    if "snojoe" not in rows:
+        return of_rows
     snojoe, joint_energy = rows["snojoe"], rows["joint_energy"]
     differences = {name: snojoe[name] - joint_energy[name] for name in names}
     of_metric = {name: _difference(each) for name, each in differences.items()}
@@ -179,11 +206,8 @@ def _set_statistics(rows: Mapping[str, Mapping[str, Estimate]]) -> SetStatistics
     }
     excluded |= {f"cut by {each.cut:.0f}%": cut.excludes(each.cut) for each in EFFECTS}
     effective = differences[AUROC.name].effective_images
-    return SetStatistics(
-        interval={
-            row: {name: interval_in_percent(of[name]) for name in names} for row, of in rows.items()
-        },
-        bold={name: sorted(bold) for name, bold in bold_by_metric(rows).items()},
+    return ComparedSet(
+        **of_rows.model_dump(),
         snojoe_minus_joint_energy=of_metric,
         relative_reduction_of_fpr95=cut,
         effective_images={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from snojoe.support.files import write_json
 
 
 def summary_of(scores: Scores, sn_layers: int, normalized_weights: int) -> dict[str, Any]:
-    """Of each OOD set SNoJoE's three metrics and JointEnergy's FPR95, and the classifier's mAP.
+    """Of each OOD set the three metrics of joint energy, and the classifier's mAP.
 
-    With more than two sets, the means over them.
+    They are of the model that detects. Where it has SN, JointEnergy's FPR95 stands beside. With
+    more than two sets, the means over them.
     """
     sets = scores.ood if len(scores.ood) <= 2 else _mean_over_sets(scores.ood)
     return {
@@ -21,15 +23,19 @@ def summary_of(scores: Scores, sn_layers: int, normalized_weights: int) -> dict[
         "normalized_weights": normalized_weights,
         "map": scores.id.map,
         "accepted": scores.id.accepted,
-        **{
-            name: {**of["snojoe"], "fpr95_control": of["joint_energy"][FPR95.name]}
-            for name, of in sets.items()
-        },
+        **{name: _summary(of) for name, of in sets.items()},
     }
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     write_json(path, summary)
+
+
+def _summary(of_set: Mapping[str, Means]) -> Means:
+    control = of_set["joint_energy"]
+    if "snojoe" not in of_set:
+        return control
+    return {**of_set["snojoe"], "fpr95_control": control[FPR95.name]}
 
 
 def _mean_over_sets(sets: dict[str, dict[str, Means]]) -> dict[str, dict[str, Means]]:
@@ -39,5 +45,6 @@ def _mean_over_sets(sets: dict[str, dict[str, Means]]) -> dict[str, dict[str, Me
             for metric in OOD_METRICS
         }
         for score in ("snojoe", "joint_energy")
+        if all(score in of for of in sets.values())
     }
     return {f"mean of {len(sets)} sets": means}

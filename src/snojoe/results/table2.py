@@ -1,4 +1,4 @@
-"""Table 2: every score against every OOD set, on the control and on the SN model."""
+"""Table 2: every score against every OOD set, on the control and on the SN model, if any."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from snojoe.results.markdown import (
     full_table2_markdown,
     id_test_note,
     left_out_note,
-    no_sn_note,
     table2_markdown,
     tuning_markdown,
 )
@@ -45,7 +44,7 @@ from snojoe.results.tables import full_table2_sets, table2_sets
 from snojoe.support.files import write_text
 
 Models = Mapping[str, int]
-"""``control`` and ``sn`` -> their depth of spectral normalisation."""
+"""``control`` and, where there is one, ``sn`` -> their depth of spectral normalisation."""
 
 Energies = Mapping[str, Mapping[str, FloatArray]]
 """Model -> "id" and each OOD set -> joint energies, (seeds, images) float64."""
@@ -105,7 +104,7 @@ def write_metrics(
     write_scores(metrics / "scores.json", scores)
     write_summary(metrics / "summary.json", summary)
     write_statistics(metrics / "statistics.json", statistics)
-    return write_markdown(experiment, table2, scores, statistics, depth)
+    return write_markdown(experiment, table2, scores, statistics)
 
 
 def write_markdown(
@@ -113,7 +112,6 @@ def write_markdown(
     table2: pd.DataFrame,
     scores: Scores,
     statistics: Statistics,
-    sn_layers: int,
 ) -> str:
     """Write both forms of Table 2 and the headline, which is returned."""
     folders, seeds = experiment.folders, len(experiment.seeds)
@@ -122,11 +120,10 @@ def write_markdown(
     cuts = {ood_set: paper_cut(figures) for ood_set, figures in beside[PAPERS].items()}
     tables = table2_sets(table2, statistics, beside)
     text = table2_markdown(tables, statistics, cuts)
-    alone = no_sn_note(sn_layers)
-    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}{alone}"
+    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}"
     full = full_table2_markdown(full_table2_sets(table2), seeds)
-    full += alone + left_out_note(set(table2.score))
-    headline = headline_markdown(verdicts(scores, statistics), tables, statistics) + alone
+    full += left_out_note(set(table2.score))
+    headline = headline_markdown(verdicts(scores, statistics), tables, statistics)
     write_text(folders.metrics / "table2.md", text)
     write_text(folders.metrics / "table2_full.md", full)
     write_text(folders.metrics / "headline.md", headline)
@@ -145,8 +142,9 @@ def tuning_by_model(experiment: Experiment, sn_layers: int) -> dict[str, dict[st
 def print_classifiers(classifiers: Mapping[str, pd.DataFrame], classes: int) -> None:
     """How good each model is, of so many classes, and what its threshold accepts."""
     for model, frame in classifiers.items():
+        whose = f"{model}: " if len(classifiers) > 1 else ""
         print(
-            f"{model}: mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of {classes} "
+            f"{whose}mAP {frame['map'].mean():.2f}% over {frame.classes.min()} of {classes} "
             f"classes; the val threshold accepts {frame.accepted.mean():.2f}% of the ID test set"
         )
 

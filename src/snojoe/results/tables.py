@@ -68,25 +68,24 @@ class SetTable(NamedTuple):
         return next(row for row in self.rows if row.name == name)
 
 
-class BothModelsRow(NamedTuple):
-    """A score on the control and on the SN model; cells in the order of `OOD_METRICS`."""
+class ScoreOnModels(NamedTuple):
+    """A score on each compared model; cells in the order of `OOD_METRICS`."""
 
     title: str
-    control: list[Cell]
-    sn: list[Cell]
+    models: dict[str, list[Cell]]
 
 
 class FullSetTable(NamedTuple):
-    """Every score on both models, for one OOD set."""
+    """Every score on every compared model, for one OOD set."""
 
     ood_set: str
-    rows: list[BothModelsRow]
+    rows: list[ScoreOnModels]
 
 
 def table2_sets(
     table2: pd.DataFrame, statistics: Statistics, published: Mapping[str, Published]
 ) -> list[SetTable]:
-    """Table 2: each score on the control, then SNoJoE; a table for each OOD set.
+    """Table 2: each score on the control, then SNoJoE, if any; a table for each OOD set.
 
     Parameters
     ----------
@@ -103,25 +102,24 @@ def table2_sets(
         summary = over_seeds(table[table.ood_set == ood_set], ["score"])
         beside = _beside(ood_set, published)
         rows = []
-        for score, title in titles.items():
+        for score in [name for name in titles if name in of_set.interval]:
             bold = [metric for metric, scores in of_set.bold.items() if score in scores]
             cells = _cells(summary, score)
             cells = _compared(cells, of_set.interval[score], bold, _row(beside, score))
-            rows.append(TableRow(score, title, cells))
+            rows.append(TableRow(score, titles[score], cells))
         tables.append(SetTable(ood_set, rows, tuple(beside)))
     return tables
 
 
 def full_table2_sets(table2: pd.DataFrame) -> list[FullSetTable]:
-    """Every score on both models: a grid that the paper does not have. `table2` as above."""
+    """Every score on the compared models: a grid that the paper has not. `table2` as above."""
     tables = []
     for ood_set in table2.ood_set.unique():
         summary = over_seeds(table2[table2.ood_set == ood_set], ["score", "model"])
         rows = [
-            BothModelsRow(
+            ScoreOnModels(
                 DETECTORS[score].title,
-                _cells(summary, (score, "control")),
-                _cells(summary, (score, "sn")),
+                {model: _cells(summary, (score, model)) for model in table2.model.unique()},
             )
             for score in table2.score.unique()
         ]

@@ -12,14 +12,14 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from snojoe.data.prepared import read_classes, read_prepared_sets
+from snojoe.data.prepared import PreparedSets, read_classes, read_prepared_sets
 from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import AUPR, AUROC, FPR95, OOD_METRICS, Metric
 from snojoe.model.architectures import layer_names
 from snojoe.params import Params
 from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
-from snojoe.results.markdown import id_test_note, no_sn_note
+from snojoe.results.markdown import id_test_note
 from snojoe.results.paper import (
     JOINT_ENERGYS,
     OF_JOINT_ENERGYS,
@@ -89,19 +89,18 @@ def read_page(params: Params, folders: Folders) -> Page:
     experiment = Experiment.of(params, folders)
     scores = read_scores(folders.metrics / "scores.json")
     statistics = read_statistics(folders.metrics / "statistics.json")
-    table2, table3, distances = (
-        read_table(folders.metrics / f"{name}.csv") for name in ("table2", "table3", "distances")
+    table2, distances = (
+        read_table(folders.metrics / f"{name}.csv") for name in ("table2", "distances")
     )
-    sigma, history, intervals = (
-        read_table(folders.plots / f"{name}.csv") for name in ("sigma", "training", "ablation")
-    )
+    sigma, history = (read_table(folders.plots / f"{name}.csv") for name in ("sigma", "training"))
+    table3 = None if params.ablation.is_one else read_table(folders.metrics / "table3.csv")
     sets, classes = read_prepared_sets(folders.prepared), read_classes(folders.prepared)
-    beside2, paper3 = beside_table2(sets, classes), published(TABLE_3, sets, classes)
+    beside2 = beside_table2(sets, classes)
     found = verdicts(scores, statistics)
     alts = _alternative_texts(scores, table3, sigma, history)
     weights = experiment.normalized_weights(params.sn_layers)
     return Page(
-        overall=overall(found),
+        overall=overall(found) if found else "",
         verdicts=found,
         statistics=statistics,
         paper_cuts={name: paper_cut(figures) for name, figures in beside2[PAPERS].items()},
@@ -110,16 +109,23 @@ def read_page(params: Params, folders: Folders) -> Page:
         facts=_facts(params, weights, statistics.images, len(classes)),
         table2=table2_sets(table2, statistics, beside2),
         table2_full=full_table2_sets(table2),
-        table3=table3_sets(table3, intervals, {PAPERS: paper3}),
+        table3=[] if table3 is None else _table3_sets(table3, folders, sets, classes),
         plots={name: _inlined(folders.plots / f"{name}.png", alt) for name, alt in alts.items()},
         picture_sets=picture_sets(experiment, classes, params.sn_layers),
         threshold=experiment.threshold(params.sn_layers, params.seeds[0]),
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
         distances=mean_distances(distances),
-        id_test_note=(id_test_note(sets) + no_sn_note(params.sn_layers)).strip(),
+        id_test_note=id_test_note(sets).strip(),
         others_note=OF_JOINT_ENERGYS if beside2[JOINT_ENERGYS] else "",
         tuned=bool(statistics.tuning),
     )
+
+
+def _table3_sets(
+    table3: pd.DataFrame, folders: Folders, sets: PreparedSets, classes: list[str]
+) -> list[SetTable]:
+    intervals = read_table(folders.plots / "ablation.csv")
+    return table3_sets(table3, intervals, {PAPERS: published(TABLE_3, sets, classes)})
 
 
 def render(page: Page) -> str:
@@ -144,11 +150,12 @@ def render(page: Page) -> str:
 def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int) -> dict[str, str]:
     """What was run, for people."""
     train, sn = params.train, params.spectral_norm
+    depth = f"{sn.bound}, {sn.norm} norm, first {params.sn_layers} layers: {weights} weights"
     frozen = train.freeze_after_epoch
     never = frozen is None or frozen >= train.epochs
     return {
         "network": f"{params.model.arch}, {params.model.weights or 'random initial weights'}",
-        "SN": f"{sn.bound}, {sn.norm} norm, first {params.sn_layers} layers: {weights} weights",
+        "SN": depth if params.sn_layers else "none",
         "training": f"epochs: {train.epochs}, batch size: {train.batch_size}; BatchNorm "
         + ("never frozen" if never else f"frozen after epoch {frozen}"),
         "seeds": ", ".join(map(str, params.seeds)),
@@ -158,29 +165,26 @@ def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int
 
 
 def _alternative_texts(
-    scores: Scores, table3: pd.DataFrame, sigma: pd.DataFrame, history: pd.DataFrame
+    scores: Scores, table3: pd.DataFrame | None, sigma: pd.DataFrame, history: pd.DataFrame
 ) -> dict[str, str]:
     """For each picture what it shows, and the figures that a look at it would give."""
 
     def both(metric: Metric) -> str:
-        pairs = (
-            f"{name} {of['joint_energy'][metric.name]:.2f} and {of['snojoe'][metric.name]:.2f}"
+        rows = ("joint_energy", "snojoe")
+        figures = (
+            f"{name} " + " and ".join(f"{of[row][metric.name]:.2f}" for row in rows if row in of)
             for name, of in scores.ood.items()
         )
-        return f"{metric.title} in percent without and with SN: {'; '.join(pairs)}."
+        with_sn = any("snojoe" in of for of in scores.ood.values())
+        of_which = " without and with SN" if with_sn else ""
+        return f"{metric.title} in percent{of_which}: {'; '.join(figures)}."
 
-    depths = table3.groupby(["ood_set", "sn_layers"], sort=False)[FPR95.name].mean().round(2)
-    by_depth = "; ".join(
-        f"{s} " + ", ".join(f"{value:.2f} at depth {depth}" for depth, value in depths[s].items())
-        for s in scores.ood
-    )
     final = history[history["epoch"] == history["epoch"].max()].set_index("model")["val_map"]
     largest = sigma[sigma["epoch"] == sigma["epoch"].max()].groupby("model")["sigma"].max()
-    return {
+    alts = {
         "histograms": f"Histograms of the joint energy of ID test and OOD images. {both(FPR95)}",
         "roc": f"ROC curves of joint energy. {both(AUROC)}",
         "pr": f"Precision-recall curves of joint energy. {both(AUPR)}",
-        "ablation": f"FPR95, AUROC and AUPR by depth of SN. FPR95 in percent: {by_depth}.",
         "training": "Loss and val mAP by epoch. Val mAP after the last: "
         + ", ".join(f"{model} {value:.1%}" for model, value in final.items())
         + ".",
@@ -190,6 +194,15 @@ def _alternative_texts(
         "distances": "Distance of the features of pairs of images against that of the images; "
         "the smallest and largest ratio are in the table below.",
     }
+    if table3 is not None:
+        depths = table3.groupby(["ood_set", "sn_layers"], sort=False)[FPR95.name].mean().round(2)
+        by_depth = "; ".join(
+            f"{s} "
+            + ", ".join(f"{value:.2f} at depth {depth}" for depth, value in depths[s].items())
+            for s in scores.ood
+        )
+        alts["ablation"] = f"FPR95, AUROC and AUPR by depth of SN. FPR95 in percent: {by_depth}."
+    return alts
 
 
 def _inlined(path: Path, alt: str) -> InlinePlot:

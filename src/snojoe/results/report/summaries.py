@@ -9,15 +9,15 @@ import pandas as pd
 
 
 class LayerSigma(NamedTuple):
-    """Largest spectral norm in a counted layer: (before, after) training, of each model."""
+    """Largest spectral norm in a counted layer: (before, after) training, by model."""
 
     layer: str
     weights: int
-    sigmas: list[tuple[float, float]]
+    sigmas: dict[str, tuple[float, float]]
 
 
 def sigma_by_layer(sigma: pd.DataFrame, names: Sequence[str]) -> list[LayerSigma]:
-    """From ``plots/sigma.csv`` and the names of the counted layers; control, then SN."""
+    """From ``plots/sigma.csv`` and the names of the counted layers."""
     last = sigma["epoch"].max()
     largest: Any = sigma.groupby(["layer", "model", "epoch"])["sigma"].max()
     weights = sigma[sigma["layer"] > 0].groupby("layer")["weight"].nunique()
@@ -25,10 +25,10 @@ def sigma_by_layer(sigma: pd.DataFrame, names: Sequence[str]) -> list[LayerSigma
         LayerSigma(
             layer=f"{layer} {names[layer - 1]}",
             weights=int(count),
-            sigmas=[
-                (largest[layer, model, 0], largest[layer, model, last])
-                for model in ("control", "sn")
-            ],
+            sigmas={
+                model: (largest[layer, model, 0], largest[layer, model, last])
+                for model in sigma["model"].unique()
+            },
         )
         for layer, count in zip(weights.index.to_list(), weights, strict=True)
     ]
