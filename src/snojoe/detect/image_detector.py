@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 AnyImage: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A file's path, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey: (H, W), with or
 without a channel."""
+
+V = TypeVar("V")
 
 _BATCH_SIZE = 16
 
@@ -100,12 +102,29 @@ class ImageDetector:
         with their number: a thread has one decoded image, and three batches of 16 are there at the
         models' size.
         """
-        ahead = parallel(lambda image: (image, self._pixels(image)), images, 2 * _BATCH_SIZE)
+        for image, result, _ in self.stream_with(images, lambda rgb: None):
+            yield image, result
+
+    def stream_with(
+        self, images: Iterable[AnyImage], view: Callable[[Image.Image], V]
+    ) -> Iterator[tuple[AnyImage, Detection | ImageError, V | None]]:
+        """As `stream`, each with what `view` makes of the decoded image in RGB; None of an error.
+
+        `view` is called in the threads that decode.
+        """
+
+        def seen(image: AnyImage) -> tuple[AnyImage, NDArray[np.uint8] | ImageError, V | None]:
+            views: list[V] = []
+            pixels = self._pixels(image, lambda rgb: views.append(view(rgb)))
+            return image, pixels, views[0] if views else None
+
+        ahead = parallel(seen, images, 2 * _BATCH_SIZE)
         while batch := list(islice(ahead, _BATCH_SIZE)):
-            usable = [pixels for _, pixels in batch if not isinstance(pixels, ImageError)]
+            usable = [pixels for _, pixels, _ in batch if not isinstance(pixels, ImageError)]
             detections = iter(self._detect(np.stack(usable)) if usable else ())
-            for image, pixels in batch:
-                yield image, pixels if isinstance(pixels, ImageError) else next(detections)
+            for image, pixels, viewed in batch:
+                result = pixels if isinstance(pixels, ImageError) else next(detections)
+                yield image, result, viewed
 
     @torch.inference_mode()
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -132,9 +151,14 @@ class ImageDetector:
         ]
         return self.decision(np.stack([each.logits for each in outputs]), np.stack(scores))
 
-    def _pixels(self, image: AnyImage) -> NDArray[np.uint8] | ImageError:
+    def _pixels(
+        self, image: AnyImage, look: Callable[[Image.Image], None] = lambda rgb: None
+    ) -> NDArray[np.uint8] | ImageError:
         try:
-            return to_square(_rgb(image), self.preprocessing)
+            rgb = _rgb(image)
+            pixels = to_square(rgb, self.preprocessing)
+            look(rgb)
+            return pixels
         except ImageError as error:
             return error
         except OSError as error:  # a name that is too long, a folder that is closed to us
