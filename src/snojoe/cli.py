@@ -198,6 +198,12 @@ def _add_detect(commands: Commands) -> None:
     )
     _add_run_code(command)
     command.add_argument("--format", choices=["table", "csv", "json", "jsonl"], default="table")
+    command.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a page as well, to look at, sort and filter the images in a browser",
+    )
     command.set_defaults(call=detect)
 
 
@@ -351,6 +357,9 @@ def detect(options: argparse.Namespace) -> int:
     from snojoe.detect.image_detector import load_detector
     from snojoe.detect.image_files import LeftOut, image_files
 
+    if options.html:
+        from snojoe.detect.page import page_writer
+
     # Names that are not UTF-8 go out as the bytes that came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     detector = load_detector(
@@ -361,29 +370,42 @@ def detect(options: argparse.Namespace) -> int:
     first, *others = _said(
         decision, detector.measured, options.accept, options.confidence, options.fdr
     )
-    _tell("\n".join([f"{_count(len(folders), 'model')}; {chosen}{first}", *others]))
+    said = [f"{_count(len(folders), 'model')}; {chosen}{first}", *others]
+    _tell("\n".join(said))
     left_out: LeftOut = {}
     files: Iterable[str] = image_files(options.paths, left_out)
     if names := () if "-" in options.paths else list(files):
         files = names  # of standard input the first are wanted before the last are known
-    results: Results = ((str(path), result) for path, result in detector.stream(files))
-    if options.fdr is not None:
-        results = decided_together(results, options.fdr)
     outcomes: Counter[str] = Counter()
+    with contextlib.ExitStack() as stack:
+        results: Results = ((str(path), result) for path, result in detector.stream(files))
+        if options.html:
+            page = stack.enter_context(
+                page_writer(
+                    options.html, decision, said, left_out, together=options.fdr is not None
+                )
+            )
+            results = page.seen_by(detector, files)
+        if options.fdr is not None:
+            results = decided_together(results, options.fdr)
 
-    def counted() -> Results:
-        for name, result in results:
-            outcomes[outcome(result)] += 1
-            yield name, result
+        def counted() -> Results:
+            for name, result in results:
+                outcomes[outcome(result)] += 1
+                if options.html:
+                    page.add(name, result)
+                yield name, result
 
-    write = FORMATS[options.format]
-    if options.format == "table":
-        write = partial(write_table, names=names)
-    write(counted(), decision, sys.stdout)
+        write = FORMATS[options.format]
+        if options.format == "table":
+            write = partial(write_table, names=names)
+        write(counted(), decision, sys.stdout)
     parts = [f"{count} {what}" for what, count in outcomes.items()]
     if left_out:
         _tell(describe(left_out))
     _tell(f"{_count(outcomes.total(), 'image')}: {', '.join(parts)}")
+    if options.html:
+        _tell(f"{options.html}: {human_size(options.html.stat().st_size)}, open it in a browser")
     return 2 if outcomes[UNREADABLE] else int(OOD in outcomes)
 
 

@@ -40,7 +40,7 @@ def write_table(
     widths = [0] * (5 + len(own))
     header = ["image", "decision", *own, "energy", "p", "labels", "energy from"]
     rows: list[Sequence[str]] = [header]
-    longest = max((len(_printable(name)) for name in names), default=0)
+    longest = max((len(printable(name)) for name in names), default=0)
     while True:
         rows += [_cells(*each, bool(own)) for each in islice(results, _ROWS_AT_A_TIME)]
         if not rows:
@@ -118,6 +118,11 @@ def outcome(result: Detection | ImageError) -> str:
     return "in-distribution" if result.in_distribution else OOD
 
 
+def largest_shares(result: Detection) -> list[tuple[str, float]]:
+    """The three labels that contribute most to the energy, with their shares of it: why."""
+    return sorted(result.contributions.items(), key=lambda item: -item[1])[:_SHARES]
+
+
 FORMATS: dict[str, Callable[[Results, Decision, TextIO], None]] = {
     "table": write_table,
     "csv": write_csv,
@@ -126,8 +131,8 @@ FORMATS: dict[str, Callable[[Results, Decision, TextIO], None]] = {
 }
 
 
-def _printable(name: str) -> str:
-    """A file's name may hold line breaks and commands to the terminal."""
+def printable(name: str) -> str:
+    """A file's name for people: it may hold line breaks, commands to a terminal and no UTF-8."""
     return name if name.isprintable() else repr(name)
 
 
@@ -136,15 +141,14 @@ def _fitted(cell: str, width: int) -> str:
 
 
 def _cells(name: str, result: Detection | ImageError, with_score: bool) -> Sequence[str]:
-    name = _printable(name)
+    name = printable(name)
     if isinstance(result, ImageError):
         return name, "error", str(result)
     energy = f"{result.energy:.2f}"
     if result.energy_std is not None:
         energy += f" ± {result.energy_std:.2f}"
     labels = [f"{label} {result.probabilities[label]:.2f}" for label in result.labels]
-    largest = sorted(result.contributions.items(), key=lambda item: -item[1])[:_SHARES]
-    shares = [f"{label} {share:.0%}" for label, share in largest]
+    shares = [f"{label} {share:.0%}" for label, share in largest_shares(result)]
     decision = "in" if result.in_distribution else "OUT"
     own = [f"{result.score:.4g}"] if with_score else []
     p = f"{result.p_value:.3f}"

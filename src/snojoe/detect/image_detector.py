@@ -39,6 +39,7 @@ Given = TypeVar("Given", bound=AnyImage)
 _BATCH_SIZE = 16
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class ImageDetector:
@@ -117,17 +118,36 @@ class ImageDetector:
         self, images: Iterable[Given], function: Callable[[NDArray[np.uint8]], Sequence[T]]
     ) -> Iterator[tuple[Given, T | ImageError]]:
         """`stream` with another function of a batch's (n, image_size, image_size, 3) pixels."""
-        ahead = parallel(
-            lambda image: (image, self._pixels(image)),
-            images,
-            2 * _BATCH_SIZE,
-            self.decoding_threads,
-        )
+        for image, result, _ in self._batched(images, function, lambda rgb: None):
+            yield image, result
+
+    def stream_with(
+        self, images: Iterable[Given], view: Callable[[Image.Image], V]
+    ) -> Iterator[tuple[Given, Detection | ImageError, V | None]]:
+        """As `stream`, each with what `view` makes of the decoded image in RGB; None of an error.
+
+        `view` is called in the threads that decode.
+        """
+        return self._batched(images, self._detect, view)
+
+    def _batched(
+        self,
+        images: Iterable[Given],
+        function: Callable[[NDArray[np.uint8]], Sequence[T]],
+        view: Callable[[Image.Image], V],
+    ) -> Iterator[tuple[Given, T | ImageError, V | None]]:
+        def seen(image: Given) -> tuple[Given, NDArray[np.uint8] | ImageError, V | None]:
+            views: list[V] = []
+            pixels = self._pixels(image, lambda rgb: views.append(view(rgb)))
+            return image, pixels, views[0] if views else None
+
+        ahead = parallel(seen, images, 2 * _BATCH_SIZE, self.decoding_threads)
         while batch := list(islice(ahead, _BATCH_SIZE)):
-            usable = [pixels for _, pixels in batch if not isinstance(pixels, ImageError)]
+            usable = [pixels for _, pixels, _ in batch if not isinstance(pixels, ImageError)]
             results = iter(function(np.stack(usable)) if usable else ())
-            for image, pixels in batch:
-                yield image, pixels if isinstance(pixels, ImageError) else next(results)
+            for image, pixels, viewed in batch:
+                result = pixels if isinstance(pixels, ImageError) else next(results)
+                yield image, result, viewed
 
     @torch.inference_mode()
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -171,9 +191,14 @@ class ImageDetector:
         logits, scores = self.scored(pixels, [[scorer] for scorer in self.scorers])
         return self.decision(logits, np.concatenate(scores))
 
-    def _pixels(self, image: AnyImage) -> NDArray[np.uint8] | ImageError:
+    def _pixels(
+        self, image: AnyImage, look: Callable[[Image.Image], None] = lambda rgb: None
+    ) -> NDArray[np.uint8] | ImageError:
         try:
-            return to_square(_rgb(image), self.preprocessing)
+            rgb = _rgb(image)
+            pixels = to_square(rgb, self.preprocessing)
+            look(rgb)
+            return pixels
         except ImageError as error:
             return error
         except OSError as error:  # a name that is too long, a folder that is closed to us
