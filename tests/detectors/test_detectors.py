@@ -33,6 +33,7 @@ from snojoe.measures.thresholds import calibrated_threshold
 ARRAY_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, ArrayDetector)]
 OUTPUTS_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, OutputsDetector)]
 FIELDS = ("logits", "features", "hidden")
+NEIGHBOURS = ("knn", "knn_features", "nn_guide")
 
 
 def expected_failures(detector):
@@ -45,7 +46,7 @@ def expected_failures(detector):
 @pytest.mark.filterwarnings("ignore:n_neighbors .20. is greater:UserWarning")
 @parametrize_with_checks(
     # As the only neighbour of itself every image that was fitted on has the same score.
-    [KNN(k=50) if detector is KNN else detector() for detector in ARRAY_DETECTORS],
+    [d(k=50) if issubclass(d, KNN) else d() for d in ARRAY_DETECTORS],
     expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_conformance(estimator, check):
@@ -83,7 +84,7 @@ def test_table_order_starts_with_the_paper():
 
 
 def test_every_class_of_the_package_is_registered_once():
-    assert len(DETECTORS) == 25
+    assert len(DETECTORS) == 26
     assert all(name == detector.name for name, detector in DETECTORS.items())
     assert len({detector.title for detector in DETECTORS.values()}) == len(DETECTORS)
 
@@ -158,14 +159,14 @@ def test_fit_detector_with_an_unknown_name(train, val, head):
         fit_detector("energy", train, val, head)
 
 
-@pytest.mark.parametrize("name", [n for n in DETECTORS if n not in ("lof", "knn", "nn_guide")])
+@pytest.mark.parametrize("name", [n for n in DETECTORS if n not in ("lof", *NEIGHBOURS)])
 def test_offset_accepts_the_share_of_the_training_images(name, train, val, head):
     detector = fit_detector(name, train, val, head, accept=0.8)
     scores = detector.score_outputs({"train": train, "val": val}[detector.fitted_on])
     assert detector.offset_ == pytest.approx(threshold_at_tpr(scores, 0.8), rel=1e-8)
 
 
-@pytest.mark.parametrize("name", ["knn", "nn_guide"])
+@pytest.mark.parametrize("name", NEIGHBOURS)
 def test_no_image_is_its_own_neighbour_in_offset(name, head):
     train = make_outputs(head, seed=2, n=30)
     detector = fit_detector(name, train, train, head, k=3)

@@ -145,8 +145,9 @@ def _nearest(points: Tensor, to: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return found.values.sqrt(), found.indices
 
 
-def _knn(learnt: Learnt, outputs: Outputs) -> Tensor:
-    return -_nearest(learnt["directions_"], _directions(outputs.hidden), learnt["k_"])[0][:, -1]
+def _knn(learnt: Learnt, outputs: Outputs, field: str) -> Tensor:
+    directions = _directions(getattr(outputs, field))
+    return -_nearest(learnt["directions_"], directions, learnt["k_"])[0][:, -1]
 
 
 def _nn_guide(learnt: Learnt, outputs: Outputs) -> Tensor:
@@ -238,7 +239,8 @@ FORMULAS: dict[str, Callable[[Learnt, Outputs], Tensor]] = {
     "mahalanobis_pp_features": partial(_mahalanobis_pp, field="features"),
     "relative_mahalanobis": partial(_relative_mahalanobis, field="hidden"),
     "relative_mahalanobis_features": partial(_relative_mahalanobis, field="features"),
-    "knn": _knn,
+    "knn": partial(_knn, field="hidden"),
+    "knn_features": partial(_knn, field="features"),
     "nn_guide": _nn_guide,
     "lof": _lof,
     "isolation_forest": _isolation_forest,

@@ -60,3 +60,11 @@ class KNN(ArrayDetector):
     def _distance(self, directions: FloatArray, k: int) -> FloatArray:
         distances, _ = self.neighbours_.kneighbors(directions, min(k, len(self.directions_)))
         return -distances[:, -1]
+
+
+class KNNFeatures(KNN):
+    """`KNN` on the pooled trunk features z. Parameters and attributes as there."""
+
+    name = "knn_features"
+    title = "KNN (features)"
+    consumes = ("features",)
