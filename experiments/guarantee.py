@@ -30,7 +30,7 @@ from snojoe.results.stored import Experiment
 
 REPARTITIONS = 1000
 ACCEPT = 0.95
-SCORES = ("joint_energy", "mahalanobis_pp", "knn", "nn_guide", "vim")  # learn nothing from val
+SCORES = ("joint_energy", "mahalanobis_pp", "knn", "nn_guide", "vim")  # learnt nothing from val
 
 
 class Scores(NamedTuple):

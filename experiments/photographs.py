@@ -124,19 +124,21 @@ def train(params: Params, training: Training, scratch: Path) -> float:
 
 def scores(params: Params, training: Training, scratch: Path) -> dict[str, Any]:
     """``<score>/<set>``: what every score says of every image of `SETS`, (n,) float32."""
-    from snojoe.detectors import DETECTORS, fit_detector
-    from snojoe.detectors.outputs import load_head, load_outputs
+    from snojoe.detectors import DETECTORS
     from snojoe.experiment import Folders
     from snojoe.inference.infer import infer_id, infer_ood
+    from snojoe.results.grids import ScoreRow, fit_row
+    from snojoe.results.stored import Experiment
 
     folders, depth, seed = Folders(scratch), training.sn_layers, training.seed
     infer_id(params, folders, depth)
     infer_ood(params, folders, depth)
-    outputs = {name: load_outputs(folders.outputs(depth, seed, name)) for name in ("train", *SETS)}
-    head = load_head(folders.model(depth, seed))
+    experiment = Experiment.of(params, folders)
+    outputs = {name: experiment.outputs(depth, seed, name) for name in SETS}
     found = {}
     for score in DETECTORS:
-        detector = fit_detector(score, outputs["train"], outputs["val"], head)
+        row = ScoreRow(score, training.bound, depth)
+        detector = fit_row(experiment, row, seed, outputs["val"])
         for name in SETS:
             found[f"{score}/{name}"] = detector.score_outputs(outputs[name]).astype(np.float32)
     return found

@@ -168,8 +168,8 @@ def scores_markdown(scores: pd.DataFrame, batch_norm: str) -> str:
     means = of[[FPR95.name, AUROC.name]].mean().to_dict("index")
     header = ["score", *(f"{o}, {m.heading}, {BOUNDS[b]}" for o, m, b in columns)]
     rows = [
-        [detector.title, *(f"{means[name, o, b][m.name]:.2f}" for o, m, b in columns)]
-        for name, detector in DETECTORS.items()
+        [DETECTORS[name].title, *(f"{means[name, o, b][m.name]:.2f}" for o, m, b in columns)]
+        for name in scores.score.unique()
     ]
     return markdown_table(header, rows)
 
@@ -184,7 +184,7 @@ def collect(results: Path, target: Path) -> None:
         with np.load(path) as found:
             for name in ("test", *OOD):
                 arrays[f"{bound}/{batch_norm}/{seed}/{name}"] = found[f"joint_energy/{name}"]
-            for score in DETECTORS:
+            for score in (key.removesuffix("/test") for key in found if key.endswith("/test")):
                 inside = found[f"{score}/test"]
                 for ood_set in OOD:
                     outside = found[f"{score}/{ood_set}"]
@@ -224,7 +224,12 @@ def page(trainings: pd.DataFrame, energies: Energies, scores: pd.DataFrame) -> s
         for metric in (AUROC, FPR95):
             parts += [f"**{metric.heading}**", family_markdown(found, metric)]
         parts += ["**The paper's effects on FPR95**", paper_markdown(found)]
-    parts.append("## Every score, without SN and with hard SN\n\nMeans over the seeds.")
+    parts.append(
+        "## Every score, without SN and with hard SN\n\nMeans over the seeds. Scores are what they "
+        "were then: KNN (k = 50), Mahalanobis++, NNGuide (neighbours by cosine alone) and Relative "
+        "Mahalanobis read the pooled features, GradNorm's loss was against 1/2, SHE took the "
+        "largest product, ViM's alpha was from train."
+    )
     for batch_norm, title in BATCH_NORMS.items():
         parts += [f"**BatchNorm: {title}**", scores_markdown(scores, batch_norm)]
     return "\n\n".join(parts) + "\n"

@@ -145,13 +145,14 @@ def test_everything_that_is_linked_exists(page):
 
 def test_the_example_score_is_a_score(monkeypatch):
     (code,) = (block for block in blocks("python", PAGES["CONTRIBUTING.md"]) if "class" in block)
-    names = {"__name__": "negative_entropy"}
+    names = {"__name__": "logit_spread"}
     exec(code, names)
     logits = np.random.default_rng(0).normal(0, 2, (9, 5))
-    p = 1 / (1 + np.exp(-logits))
-    expected = (p * np.log(p) + (1 - p) * np.log(1 - p)).sum(axis=1)
-    scores = names["NegativeEntropy"]().fit(logits).score_samples(logits)
-    assert scores == pytest.approx(expected)
+    detector = names["LogitSpread"]().fit(logits)
+    expected = [np.mean((row - row.mean()) ** 2) ** 0.5 for row in logits]
+    assert detector.score_samples(logits) == pytest.approx(expected)
+    nothing, one = detector.score_samples([[-9, -9.5, -9, -8, -9], [-9, 9, -9, -9, -9]])
+    assert nothing < one
 
 
 def test_the_python_example_runs():

@@ -55,9 +55,9 @@ def test_parameters_are_heeded(name, params):
     np.testing.assert_allclose(found.numpy(), detector.score_outputs(NEW), rtol=1e-9, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["knn", "mahalanobis_pp"])
+@pytest.mark.parametrize("name", ["knn", "nn_guide", "mahalanobis_pp", "mahalanobis_pp_features"])
 def test_features_of_zero_have_no_direction(name, fitted):
-    zeros = ModelOutputs(NEW.logits[:1], 0 * NEW.features[:1], NEW.hidden[:1])
+    zeros = ModelOutputs(NEW.logits[:1], 0 * NEW.features[:1], 0 * NEW.hidden[:1])
     found = ScoreModule(fitted[name])(Outputs(*(torch.from_numpy(a) for a in (
         zeros.logits, zeros.features, zeros.hidden))))  # fmt: skip
     np.testing.assert_allclose(found.numpy(), fitted[name].score_outputs(zeros), rtol=1e-9)

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from sklearn import ensemble, neighbors
 
 from snojoe.detectors import LOF, MSP, ODIN, IsolationForest, JointEnergy, MaxLogit
+from snojoe.detectors.feature_norm import FeatureNorm
 from snojoe.detectors.knn import KNN
 from snojoe.detectors.sum_logit import SumLogit
 from snojoe.detectors.sum_prob import SumProb
@@ -109,9 +110,19 @@ def test_knn_is_the_distance_between_directions(logits):
     assert KNN(k=5).fit(train).score_samples(test) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("images", "k"), [(3, 1), (1499, 1), (1673, 2), (5717, 6), (82_783, 83)])
+def test_knn_takes_one_of_a_thousand_neighbours(images, k):
+    assert KNN().fit(np.eye(1, images).T + 1).k_ == k
+
+
 def test_knn_with_fewer_images_than_k_takes_the_farthest(logits):
     few, all_of_them = KNN(k=50).fit(logits[:8]), KNN(k=8).fit(logits[:8])
     assert np.array_equal(few.score_samples(logits), all_of_them.score_samples(logits))
+
+
+def test_feature_norm_is_the_length(logits):
+    expected = [math.sqrt(math.fsum(x * x for x in row)) for row in logits]
+    assert score(FeatureNorm(), logits) == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("detector", [KNN, TopKEnergy])

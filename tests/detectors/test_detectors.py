@@ -24,6 +24,7 @@ from snojoe.detectors import (
     OutputsDetector,
     fit_detector,
 )
+from snojoe.detectors.knn import KNN
 from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
 from snojoe.measures.conformal import accepted_interval, conformal_rank, p_values
 from snojoe.measures.metrics import threshold_at_tpr
@@ -32,6 +33,7 @@ from snojoe.measures.thresholds import calibrated_threshold
 ARRAY_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, ArrayDetector)]
 OUTPUTS_DETECTORS = [d for d in DETECTORS.values() if issubclass(d, OutputsDetector)]
 FIELDS = ("logits", "features", "hidden")
+NEIGHBOURS = ("knn", "knn_features", "nn_guide")
 
 
 def expected_failures(detector):
@@ -43,7 +45,9 @@ def expected_failures(detector):
 
 @pytest.mark.filterwarnings("ignore:n_neighbors .20. is greater:UserWarning")
 @parametrize_with_checks(
-    [detector() for detector in ARRAY_DETECTORS], expected_failed_checks=expected_failures
+    # As the only neighbour of itself every image that was fitted on has the same score.
+    [d(k=50) if issubclass(d, KNN) else d() for d in ARRAY_DETECTORS],
+    expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_conformance(estimator, check):
     check(estimator)
@@ -80,7 +84,7 @@ def test_table_order_starts_with_the_paper():
 
 
 def test_every_class_of_the_package_is_registered_once():
-    assert len(DETECTORS) == 19
+    assert len(DETECTORS) == 26
     assert all(name == detector.name for name, detector in DETECTORS.items())
     assert len({detector.title for detector in DETECTORS.values()}) == len(DETECTORS)
 
@@ -124,6 +128,7 @@ def test_a_string_is_no_tuple_of_fields(new_file):
 @pytest.mark.parametrize("detector", DETECTORS.values())
 def test_a_class_says_what_it_reads(detector):
     assert detector.fitted_on in ("train", "val")
+    assert detector.matched_on in (None, "val")
     assert set(detector.consumes) <= set(FIELDS)
 
 
@@ -139,8 +144,10 @@ def test_fit_detector_serves_every_kind(name, train, val, head):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_fit_detector_takes_the_split_that_the_class_names(name, train, val, head):
     split = {"train": train, "val": val}[DETECTORS[name].fitted_on]
-    expected = DETECTORS[name]().fit_outputs(split, head)
+    expected = DETECTORS[name]().fit_outputs(split, head, val)
     assert fit_detector(name, train, val, head).offset_ == expected.offset_
+    fitted_on_it_alone = DETECTORS[name]().fit_outputs(split, head)
+    assert (fitted_on_it_alone.offset_ == expected.offset_) == (expected.matched_on is None)
 
 
 def test_fit_detector_passes_parameters(train, val, head):
@@ -152,14 +159,14 @@ def test_fit_detector_with_an_unknown_name(train, val, head):
         fit_detector("energy", train, val, head)
 
 
-@pytest.mark.parametrize("name", [n for n in DETECTORS if n not in ("lof", "knn", "nn_guide")])
+@pytest.mark.parametrize("name", [n for n in DETECTORS if n not in ("lof", *NEIGHBOURS)])
 def test_offset_accepts_the_share_of_the_training_images(name, train, val, head):
     detector = fit_detector(name, train, val, head, accept=0.8)
     scores = detector.score_outputs({"train": train, "val": val}[detector.fitted_on])
     assert detector.offset_ == pytest.approx(threshold_at_tpr(scores, 0.8), rel=1e-8)
 
 
-@pytest.mark.parametrize("name", ["knn", "nn_guide"])
+@pytest.mark.parametrize("name", NEIGHBOURS)
 def test_no_image_is_its_own_neighbour_in_offset(name, head):
     train = make_outputs(head, seed=2, n=30)
     detector = fit_detector(name, train, train, head, k=3)
@@ -310,7 +317,7 @@ def test_calibration_sets_the_threshold_by_new_images(name, train, val, head):
     expected = p_values(scores, detector.score_samples(X))
     assert np.array_equal(detector.p_values(X), expected)
     fit_again = {"train": train, "val": val}[detector.fitted_on]
-    assert detector.fit_outputs(fit_again, head).offset_ == before
+    assert detector.fit_outputs(fit_again, head, val).offset_ == before
     with pytest.raises(NotFittedError, match="has no p-values before calibrate"):
         detector.p_values(X)
 
@@ -320,7 +327,7 @@ def test_calibration_needs_a_fit_and_needs_none_of_the_images_seen(train, head, 
         RelativeMahalanobis().calibrate(train.features)
     detector = fit_detector("knn", train, train, head)
     monkeypatch.setattr(type(detector), "_training_scores", None)
-    assert detector.calibrate(train.features).offset_ <= detector.calibration_.max()
+    assert detector.calibrate(train.hidden).offset_ <= detector.calibration_.max()
 
 
 def test_the_calibrated_threshold_accepts_what_it_promises():

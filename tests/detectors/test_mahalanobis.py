@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import EmpiricalCovariance
 
-from snojoe.detectors import Mahalanobis
+from snojoe.detectors import DETECTORS, Mahalanobis, ModelOutputs, fit_detector
 from snojoe.detectors.mahalanobis_pp import MahalanobisPP
 from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
 
@@ -95,6 +95,25 @@ def test_relative_mahalanobis_subtracts_the_class_free_distance(data):
     background = EmpiricalCovariance().fit(z).mahalanobis(z)
     scores = RelativeMahalanobis().fit(z, labels).score_samples(z)
     assert scores == pytest.approx(background - nearest, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("mahalanobis", "mahalanobis_hidden"),
+        ("mahalanobis_pp_features", "mahalanobis_pp"),
+        ("relative_mahalanobis_features", "relative_mahalanobis"),
+    ],
+)
+def test_one_of_two_scores_reads_the_trunk_and_one_the_penultimate_layer(data, name, other):
+    z, labels = data
+    h = np.random.default_rng(1).normal(size=(len(z), 8)) + labels @ np.eye(4, 8)
+    outputs = ModelOutputs(np.zeros(labels.shape), z, h, labels)
+    family = DETECTORS[name]
+    assert issubclass(DETECTORS[other], family) or issubclass(family, DETECTORS[other])
+    for score, array in ((name, z), (other, h)):
+        found = fit_detector(score, outputs, outputs, None).score_outputs(outputs)
+        assert np.array_equal(found, family().fit(array, labels).score_samples(array))
 
 
 @pytest.mark.parametrize(

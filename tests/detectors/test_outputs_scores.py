@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from sklearn.preprocessing import normalize
+from torch.nn.functional import softplus
 
 from snojoe.detectors import JointEnergy, LinearHead, ModelOutputs
-from snojoe.detectors.grad_norm import GradNorm
+from snojoe.detectors.grad_norm import GradNorm, GradNormJointEnergy
 from snojoe.detectors.nn_guide import NNGuide
 from snojoe.detectors.react import ReAct
 from snojoe.detectors.residual import Residual
@@ -40,6 +43,11 @@ def test(head):
     return outputs(head, 2)
 
 
+@pytest.fixture
+def val(head):
+    return outputs(head, 3)
+
+
 def residual_norms(train, test, head, principal_dim):
     """By singular vectors and a full projector, where the package takes eigenvectors."""
     origin = np.linalg.lstsq(head.weight, -head.bias, rcond=None)[0]
@@ -65,10 +73,23 @@ def test_residual_with_a_bad_dimension(train, head, principal_dim):
         Residual(principal_dim=principal_dim).fit(train, head)
 
 
-def test_vim_matches_the_train_means(train, test, head):
-    alpha = softplus_sum(train.logits).mean() / residual_norms(train, train, head, 3).mean()
+@pytest.mark.parametrize("with_val", [True, False])
+def test_vim_matches_the_means_of_val_or_else_of_train(with_val, train, val, test, head):
+    seen = val if with_val else train
+    alpha = softplus_sum(seen.logits).mean() / residual_norms(train, seen, head, 3).mean()
     expected = softplus_sum(test.logits) - alpha * residual_norms(train, test, head, 3)
-    assert ViM().fit(train, head).score_samples(test) == pytest.approx(expected)
+    detector = ViM().fit(train, head, val if with_val else None)
+    assert detector.score_samples(test) == pytest.approx(expected)
+
+
+def test_vim_of_fewer_train_images_than_directions_is_not_the_residual(train, val, test, head):
+    few = train.rows(np.arange(50) < 3)
+    detector = ViM().fit(few, head, val)
+    assert detector.alpha_ < 100
+    residual = Residual().fit(few, head).score_samples(test)
+    order = [np.argsort(scores) for scores in (detector.score_samples(test), residual)]
+    assert not np.array_equal(*order)
+    assert ViM().fit(few, head).alpha_ > 1e10  # nothing of few is outside their own directions
 
 
 def test_vim_without_a_residual(train, head):
@@ -101,14 +122,18 @@ def test_she_stores_the_mean_of_rightly_predicted_images(train, test, head):
         ].mean(0)
         for k in range(3)
     ]
-    expected = [max(h @ pattern for pattern in patterns) for h in test.hidden]
+    # The authors' public code: the pattern of the predicted class, and no other.
+    expected = [h @ patterns[f.argmax()] for h, f in zip(test.hidden, test.logits, strict=True)]
     assert SHE().fit(train, head).score_samples(test) == pytest.approx(expected)
+    assert expected != pytest.approx([max(h @ s for s in patterns) for h in test.hidden])
 
 
 def test_she_leaves_out_a_class_never_rightly_predicted(train, test, head):
     labels = train.labels * [1, 0, 1]
     fitted = SHE().fit(ModelOutputs(train.logits, train.features, train.hidden, labels), head)
     assert fitted.patterns_.shape == (2, 7)
+    nearest = [fitted.patterns_[f[[0, 2]].argmax()] for f in test.logits]
+    assert fitted.score_samples(test) == pytest.approx((test.hidden * nearest).sum(axis=1))
 
 
 def test_she_of_a_model_that_predicts_nothing(train, head):
@@ -127,22 +152,46 @@ def test_she_without_labels(train, head, labels, message):
         SHE().fit(ModelOutputs(train.logits, train.features, train.hidden, labels), head)
 
 
-def test_grad_norm(train, test, head):
-    probabilities = 1 / (1 + np.exp(-test.logits))
-    gradients = (probabilities - 0.5)[:, :, None] * test.hidden[:, None, :]
-    expected = np.abs(gradients).sum(axis=(1, 2))
+def gradient_norms(loss, test, head):
+    """The l1 norms of the loss's gradients at the last layer's weights, image by image."""
+    norms = []
+    for h in torch.tensor(test.hidden):
+        weight = torch.tensor(head.weight, requires_grad=True)
+        loss(weight @ h + torch.tensor(head.bias)).backward()
+        norms.append(weight.grad.abs().sum().item())
+    return norms
+
+
+def test_grad_norm_is_the_gradient_of_the_cross_entropy_against_uniform(train, test, head):
+    expected = gradient_norms(lambda f: -f.log_softmax(dim=0).mean(), test, head)
     assert GradNorm().fit(train, head).score_samples(test) == pytest.approx(expected)
 
 
+def test_grad_norm_of_the_joint_energy(train, test, head):
+    expected = gradient_norms(lambda f: softplus(f).sum(), test, head)
+    assert GradNormJointEnergy().fit(train, head).score_samples(test) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("detector", [GradNorm, GradNormJointEnergy])
+def test_no_grad_norm_takes_an_image_without_a_label_for_one_with_all(detector, train, head):
+    f = np.array([[-9.0, -9.0, -9.0], [9.0, -9.0, -9.0]])
+    h = np.ones((2, 7))
+    nothing, one = detector().fit(train, head).score_samples(ModelOutputs(f, h, h))
+    assert nothing < 0.001 * one
+
+
 def test_nn_guide(train, test, head):
-    directions = train.features / np.linalg.norm(train.features, axis=1, keepdims=True)
+    # The authors' public code: the train features times their confidence are the bank that the
+    # k largest inner products are searched in.
     energies = softplus_sum(train.logits)
-    expected = []
-    for z, energy in zip(test.features, softplus_sum(test.logits), strict=True):
-        cosines = directions @ z / np.linalg.norm(z)
-        nearest = np.argsort(-cosines)[:10]
-        expected.append(energy * np.mean(cosines[nearest] * energies[nearest]))
-    assert NNGuide().fit(train, head).score_samples(test) == pytest.approx(expected)
+    bank = normalize(train.hidden) * energies[:, None]
+    products = normalize(test.hidden) @ bank.T
+    by_cosine = np.argsort(-products / energies, axis=1)[:, :10]
+    confidence = softplus_sum(test.logits)
+    scores = NNGuide().fit(train, head).score_samples(test)
+    assert scores == pytest.approx(confidence * np.sort(products)[:, -10:].mean(axis=1))
+    others = confidence * np.take_along_axis(products, by_cosine, axis=1).mean(axis=1)
+    assert scores != pytest.approx(others)
 
 
 def test_nn_guide_with_fewer_images_than_k_takes_all(train, test, head):

@@ -118,38 +118,37 @@ def test_react(outputs, head):
 
 
 def test_she_of_single_labels(outputs, ids):
-    # Sharp logits, so that the one class that is predicted is also the nearest pattern.
+    # Sharp logits, so that an image is predicted to have one class and no other.
     head = LinearHead(np.eye(K, D), np.full(K, -2.0))
     sharp = ModelOutputs(
         head.logits(outputs.hidden), outputs.features, outputs.hidden, outputs.labels
     )
     reference = oracle.SHE(None, head=lambda h: h[:, :K] - 2)
     reference.fit_features(tensor(outputs.hidden), ids)
-    expected = -reference.predict_features(tensor(outputs.hidden)).numpy()
-    assert SHE().fit(sharp, head).score_samples(sharp) == pytest.approx(expected)
+    new = np.abs(np.random.default_rng(2).normal(size=(50, D)))  # of no class in particular
+    expected = -reference.predict_features(tensor(new)).numpy()
+    assert (expected < (new @ reference.patterns.numpy().T).max(axis=1)).any()
+    scores = SHE().fit(sharp, head).score_samples(ModelOutputs(head.logits(new), new, new))
+    assert scores == pytest.approx(expected)
 
 
-def test_grad_norm_of_one_class(outputs, head):
-    one = LinearHead(head.weight[:1], head.bias[:1])
-    single = ModelOutputs(one.logits(outputs.hidden), outputs.features, outputs.hidden)
-    # A softmax over (f, 0): p - 0.5 is the gradient of the first logit, its negative the second's.
-    layer = torch.nn.Linear(D, 2).double()
+def test_grad_norm(outputs, head):
+    layer = torch.nn.Linear(D, K).double()
     with torch.no_grad():
-        layer.weight.copy_(tensor(np.vstack([one.weight, np.zeros(D)])))
-        layer.bias.copy_(tensor(np.append(one.bias, 0)))
+        layer.weight.copy_(tensor(head.weight))
+        layer.bias.copy_(tensor(head.bias))
     reference = oracle.GradNorm(layer, param_filter=lambda name: name == "weight")
-    expected = -reference.predict(tensor(outputs.hidden)).detach().numpy() / 2
-    assert GradNorm().fit(single, one).score_samples(single) == pytest.approx(expected)
+    expected = -reference.predict(tensor(outputs.hidden)).detach().numpy()
+    assert GradNorm().fit(outputs, head).score_samples(outputs) == pytest.approx(expected)
 
 
 def test_nn_guide_with_the_joint_energy_in_its_head(outputs, head, ids):
-    # With all train images as neighbours both definitions of "nearest" are the same.
     def head_of_one_logit(h):
         weight, bias = (torch.as_tensor(a, dtype=h.dtype) for a in (head.weight, head.bias))
         return joint_energy(h @ weight.T + bias)[:, None]
 
-    reference = oracle.NNGuide(None, head=head_of_one_logit, k=len(ids))
+    reference = oracle.NNGuide(None, head=head_of_one_logit, k=7)
     reference.fit_features(tensor(outputs.hidden), ids)
     expected = -reference.predict_features(torch.as_tensor(outputs.hidden).float()).numpy()
-    scores = NNGuide(k=len(ids)).fit(outputs, head).score_samples(outputs)
+    scores = NNGuide(k=7).fit(outputs, head).score_samples(outputs)
     assert scores == pytest.approx(expected, rel=1e-4)

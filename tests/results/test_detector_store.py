@@ -16,10 +16,11 @@ from snojoe.measures.thresholds import calibrated_threshold
 from snojoe.model.folder import names_digest, weights_digest
 from snojoe.results import grids
 from snojoe.results.detector_store import score_and_keep
-from snojoe.results.grids import ScoreRow, score_grid
+from snojoe.results.grids import ScoreRow, fit_row, score_grid
 from snojoe.support.files import check_sums
 
 NAMES = ("odin", "joint_energy", "lof", "mahalanobis", "knn", "vim")
+VIM = ScoreRow("vim", "sn", 9)
 
 
 @pytest.fixture
@@ -53,6 +54,20 @@ def test_what_learns_from_val_is_kept_as_fitted_on_the_images_to_choose(experime
     expected = lof.score_samples(near.logits)
     np.testing.assert_allclose(store.measured["lof"]["near"], expected)
     assert np.array_equal(store.detector("lof").score_outputs(near), expected)
+
+
+@pytest.mark.parametrize("part", ["to choose", "to calibrate"])
+def test_what_is_matched_on_val_sees_the_images_to_choose_and_no_other(experiment, part):
+    before = fit_row(experiment, VIM, 4, experiment.outputs(9, 4, "val")).alpha_
+    calibrating = calibration_part([f"a/{i}.jpg" for i in range(SIZES["val"])], [[]] * SIZES["val"])
+    path = experiment.folders.outputs(9, 4, "val") / "hidden.npy"
+    hidden = np.load(path)
+    hidden[calibrating == (part == "to calibrate")] *= 2
+    np.save(path, hidden)
+    after = fit_row(experiment, VIM, 4, experiment.outputs(9, 4, "val")).alpha_
+    assert (after == before) == (part == "to calibrate")
+    score_and_keep(experiment, 9)
+    assert read_store(experiment.folders.detectors_of(9, 4)).detector("vim").alpha_ == after
 
 
 def test_they_are_calibrated_on_the_images_for_it_that_show_a_class(experiment):

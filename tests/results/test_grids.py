@@ -240,6 +240,6 @@ def test_the_new_score_of_the_guide_is_in_every_table(tmp_path):
         text=True,
         check=True,
     ).stdout
-    assert "negative_entropy" in printed.splitlines()[0].split()
-    assert printed.count("| Negative entropy, control") == 2
-    assert printed.count("| Negative entropy, with SN") == 2
+    assert "logit_spread" in printed.splitlines()[0].split()
+    assert printed.count("| Logit spread, control") == 2
+    assert printed.count("| Logit spread, with SN") == 2

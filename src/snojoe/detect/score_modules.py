@@ -6,6 +6,7 @@ Each is what its detector computes in NumPy, in float64 as there: `export_onnx` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,12 @@ def _top_k_energy(learnt: Learnt, outputs: Outputs) -> Tensor:
 
 
 def _grad_norm(learnt: Learnt, outputs: Outputs) -> Tensor:
-    return outputs.hidden.abs().sum(dim=1) * (outputs.logits.sigmoid() - 0.5).abs().sum(dim=1)
+    surprise = outputs.logits.softmax(dim=1) - 1 / outputs.logits.shape[1]
+    return outputs.hidden.abs().sum(dim=1) * surprise.abs().sum(dim=1)
+
+
+def _grad_norm_joint_energy(learnt: Learnt, outputs: Outputs) -> Tensor:
+    return outputs.hidden.abs().sum(dim=1) * outputs.logits.sigmoid().sum(dim=1)
 
 
 def _react(learnt: Learnt, outputs: Outputs) -> Tensor:
@@ -87,7 +93,8 @@ def _react(learnt: Learnt, outputs: Outputs) -> Tensor:
 
 
 def _she(learnt: Learnt, outputs: Outputs) -> Tensor:
-    return (outputs.hidden @ learnt["patterns_"].T).amax(dim=1)
+    predicted = outputs.logits[:, learnt["known_classes_"]].argmax(dim=1, keepdim=True)
+    return (outputs.hidden @ learnt["patterns_"].T).gather(1, predicted)[:, 0]
 
 
 def _residual(learnt: Learnt, outputs: Outputs) -> Tensor:
@@ -107,22 +114,28 @@ def _distances(learnt: Learnt, name: str, features: Tensor) -> Tensor:
     return (squares - 2 * white @ means.T).clamp(min=0)
 
 
-def _mahalanobis(learnt: Learnt, outputs: Outputs) -> Tensor:
-    return -0.5 * _distances(learnt, "gaussians_", outputs.features).amin(dim=1)
+def _norm(learnt: Learnt, outputs: Outputs, field: str) -> Tensor:
+    return getattr(outputs, field).square().sum(dim=1).sqrt()
 
 
-def _mahalanobis_pp(learnt: Learnt, outputs: Outputs) -> Tensor:
-    return -0.5 * _distances(learnt, "gaussians_", _directions(outputs)).amin(dim=1)
+def _mahalanobis(learnt: Learnt, outputs: Outputs, field: str) -> Tensor:
+    return -0.5 * _distances(learnt, "gaussians_", getattr(outputs, field)).amin(dim=1)
 
 
-def _relative_mahalanobis(learnt: Learnt, outputs: Outputs) -> Tensor:
-    background = _distances(learnt, "background_", outputs.features)[:, 0]
-    return background - _distances(learnt, "gaussians_", outputs.features).amin(dim=1)
+def _mahalanobis_pp(learnt: Learnt, outputs: Outputs, field: str) -> Tensor:
+    directions = _directions(getattr(outputs, field))
+    return -0.5 * _distances(learnt, "gaussians_", directions).amin(dim=1)
 
 
-def _directions(outputs: Outputs) -> Tensor:
-    norm = outputs.features.square().sum(dim=1, keepdim=True).sqrt()
-    return outputs.features / torch.where(norm > 0, norm, torch.ones_like(norm))
+def _relative_mahalanobis(learnt: Learnt, outputs: Outputs, field: str) -> Tensor:
+    features = getattr(outputs, field)
+    background = _distances(learnt, "background_", features)[:, 0]
+    return background - _distances(learnt, "gaussians_", features).amin(dim=1)
+
+
+def _directions(features: Tensor) -> Tensor:
+    norm = features.square().sum(dim=1, keepdim=True).sqrt()
+    return features / torch.where(norm > 0, norm, torch.ones_like(norm))
 
 
 def _nearest(points: Tensor, to: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -132,14 +145,15 @@ def _nearest(points: Tensor, to: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return found.values.sqrt(), found.indices
 
 
-def _knn(learnt: Learnt, outputs: Outputs) -> Tensor:
-    return -_nearest(learnt["directions_"], _directions(outputs), learnt["k"])[0][:, -1]
+def _knn(learnt: Learnt, outputs: Outputs, field: str) -> Tensor:
+    directions = _directions(getattr(outputs, field))
+    return -_nearest(learnt["directions_"], directions, learnt["k_"])[0][:, -1]
 
 
 def _nn_guide(learnt: Learnt, outputs: Outputs) -> Tensor:
-    distances, nearest = _nearest(learnt["directions_"], _directions(outputs), learnt["k"])
-    guides = (1 - distances.square() / 2) * learnt["energies_"][nearest]
-    return _energy(outputs.logits) * guides.mean(dim=1)
+    similar = _directions(outputs.hidden) @ learnt["directions_"].T * learnt["energies_"]
+    k = min(learnt["k"], len(learnt["energies_"]))
+    return _energy(outputs.logits) * similar.topk(k, dim=1).values.mean(dim=1)
 
 
 def _neighbourhoods(detector: LOF) -> dict[str, np.ndarray]:
@@ -211,15 +225,22 @@ FORMULAS: dict[str, Callable[[Learnt, Outputs], Tensor]] = {
     "odin": lambda learnt, outputs: outputs.logits.amax(dim=1) / learnt["temperature"],
     "msp": _msp,
     "top_k_energy": _top_k_energy,
+    "feature_norm": partial(_norm, field="features"),
+    "feature_norm_hidden": partial(_norm, field="hidden"),
     "grad_norm": _grad_norm,
+    "grad_norm_joint_energy": _grad_norm_joint_energy,
     "react": _react,
     "she": _she,
     "residual": _residual,
     "vim": _vim,
-    "mahalanobis": _mahalanobis,
-    "mahalanobis_pp": _mahalanobis_pp,
-    "relative_mahalanobis": _relative_mahalanobis,
-    "knn": _knn,
+    "mahalanobis": partial(_mahalanobis, field="features"),
+    "mahalanobis_hidden": partial(_mahalanobis, field="hidden"),
+    "mahalanobis_pp": partial(_mahalanobis_pp, field="hidden"),
+    "mahalanobis_pp_features": partial(_mahalanobis_pp, field="features"),
+    "relative_mahalanobis": partial(_relative_mahalanobis, field="hidden"),
+    "relative_mahalanobis_features": partial(_relative_mahalanobis, field="features"),
+    "knn": partial(_knn, field="hidden"),
+    "knn_features": partial(_knn, field="features"),
     "nn_guide": _nn_guide,
     "lof": _lof,
     "isolation_forest": _isolation_forest,

@@ -68,6 +68,8 @@ def fit_detector(
 ) -> Detector:
     """The detector `name` with `params`, fitted on the split that it asks for.
 
+    `val` has images that it may learn from: none on which it will be calibrated.
+
     Raises
     ------
     ValueError
@@ -76,7 +78,8 @@ def fit_detector(
     if name not in DETECTORS:
         raise ValueError(f"name must be one of {', '.join(DETECTORS)}, got {name!r}")
     detector = DETECTORS[name](**params)
-    return detector.fit_outputs({"train": train, "val": val}[detector.fitted_on], head)
+    seen = {"train": train, "val": val}[detector.fitted_on]
+    return detector.fit_outputs(seen, head, val if detector.matched_on else None)
 
 
 __all__ = [

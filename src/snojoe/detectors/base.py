@@ -3,6 +3,12 @@
 Both are scikit-learn outlier detectors. A score is one class in one file of this package; it has
 `name` (its key in files and on the command line), `title` (its row in tables), `consumes` and
 `fitted_on`, and computes `_score`, higher = more in-distribution, after `_fit` where it learns.
+
+Which array is read: a score of the paper reads what the protocol says, every other one what its
+authors do, and where they say "penultimate layer" or "pre-logit features", that is h, the input of
+the last linear layer (`hidden`). The pooled trunk features z (`features`) are the same array only
+where that layer is the whole head. What reads the other array is a row of its own, in the same
+file, with the array in its name: `mahalanobis_hidden`, `mahalanobis_pp_features`.
 """
 
 from __future__ import annotations
@@ -51,6 +57,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     """The fields of `ModelOutputs` that it reads: of an `ArrayDetector` one."""
     fitted_on: ClassVar[str] = "val"
     """The split that `fit` sees: "train" or "val"."""
+    matched_on: ClassVar[str | None] = None
+    """What `fit` may see besides: "val", of an `OutputsDetector` with a `_match`, or None."""
 
     calibration_: FloatArray
 
@@ -114,8 +122,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         return p_values(self.calibration_, self.score_samples(X))
 
     @abstractmethod
-    def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
-        """Fit on the outputs of the split `fitted_on`, whatever the kind of detector."""
+    def fit_outputs(
+        self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
+    ) -> Self:
+        """Fit on the outputs of the split `fitted_on`, whatever the kind of detector.
+
+        `val` is for what has `matched_on`, as in `OutputsDetector.fit`; all others leave it.
+        """
 
     @abstractmethod
     def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
@@ -233,7 +246,9 @@ class ArrayDetector(Detector):
         check_is_fitted(self)
         return self._score(validate_data(self, X, dtype=np.float64, reset=False))
 
-    def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
+    def fit_outputs(
+        self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
+    ) -> Self:
         (field,) = self.consumes
         return self.fit(getattr(outputs, field), outputs.labels)
 
@@ -254,7 +269,7 @@ class OutputsDetector(Detector):
 
     columns_: dict[str, int]
 
-    def fit(self, outputs: ModelOutputs, head: LinearHead) -> Self:
+    def fit(self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None) -> Self:
         """Learn from in-distribution images.
 
         Parameters
@@ -263,6 +278,10 @@ class OutputsDetector(Detector):
             With the arrays that the class attribute `consumes` names.
         head : LinearHead
             The last layer of the classifier that made them.
+        val : ModelOutputs, optional
+            Images on which the classifier was not trained and nothing is calibrated. What has
+            `matched_on` puts its terms onto one scale by them (`_match`), since their sizes are
+            others on the images of training than on new ones; without them it takes `outputs`.
 
         Raises
         ------
@@ -277,6 +296,8 @@ class OutputsDetector(Detector):
         checked = self._checked(outputs)
         self.columns_ = {field: getattr(checked, field).shape[1] for field in self.consumes}
         self._fit(checked, head)
+        if self.matched_on:
+            self._match(checked if val is None else self._checked(val))
         return self._fitted(outputs)
 
     def score_samples(self, outputs: ModelOutputs) -> FloatArray:
@@ -291,14 +312,22 @@ class OutputsDetector(Detector):
                 )
         return self._score(outputs)
 
-    def fit_outputs(self, outputs: ModelOutputs, head: LinearHead) -> Self:
-        return self.fit(outputs, head)
+    def fit_outputs(
+        self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
+    ) -> Self:
+        return self.fit(outputs, head, val)
 
     def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
         return self.score_samples(outputs)
 
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
         """Learn from finite float64 outputs; nothing by default."""
+
+    def _match(self, outputs: ModelOutputs) -> None:
+        """Learn one scale from finite float64 outputs, after `_fit`, where there is `matched_on`.
+
+        A number and no more: the images stay as good as new ones to what chooses among scores.
+        """
 
     @abstractmethod
     def _score(self, outputs: ModelOutputs) -> FloatArray:

@@ -1,7 +1,8 @@
 """Mahalanobis: max_k -1/2 (z - mu_k)^T P (z - mu_k).
 
 Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial
-attacks", NeurIPS 2018. z are the pooled trunk features; with input noise, those of the noisy image.
+attacks", NeurIPS 2018. z are the pooled trunk features, as in the protocol; with input noise, those
+of the noisy image.
 """
 
 from numpy.typing import ArrayLike
@@ -30,3 +31,11 @@ class Mahalanobis(ArrayDetector):
 
     def _score(self, X: FloatArray) -> FloatArray:
         return -0.5 * self.gaussians_.distances(X).min(axis=1)
+
+
+class MahalanobisHidden(Mahalanobis):
+    """`Mahalanobis` on the penultimate layer h. `fit` reads `y` as there."""
+
+    name = "mahalanobis_hidden"
+    title = "Mahalanobis (hidden)"
+    consumes = ("hidden",)

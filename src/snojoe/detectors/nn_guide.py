@@ -1,17 +1,21 @@
-"""NNGuide: s(f) times the mean over the k nearest train images j of cos(z, z_j) s(f_j).
+"""NNGuide: s(f) times the mean of the k largest s(f_j) cos(h, h_j) over the train images j.
 
 Park et al., "Nearest neighbor guidance for out-of-distribution detection", ICCV 2023, with the
-joint energy s(f) = sum_i ln(1 + e^{f_i}) and the pooled trunk features z.
+joint energy s(f) = sum_i ln(1 + e^{f_i}) in the place of logsumexp. As theirs, neighbours are near
+and confident at once: an image's direction is compared with those of the train images, each scaled
+by its confidence.
 """
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
+from sklearn.utils import gen_batches
 
 from snojoe.detectors.base import OutputsDetector
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.energy import joint_energy
+
+_ROWS = 256  # of train images times this many there are similarities at a time
 
 
 class NNGuide(OutputsDetector):
@@ -30,7 +34,7 @@ class NNGuide(OutputsDetector):
 
     name = "nn_guide"
     title = "NNGuide"
-    consumes = ("features", "logits")
+    consumes = ("hidden", "logits")
     fitted_on = "train"
     _keeps_training = True
 
@@ -41,22 +45,25 @@ class NNGuide(OutputsDetector):
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k!r}")
-        self.directions_ = normalize(outputs.features)
+        self.directions_ = normalize(outputs.hidden)
         self.energies_ = joint_energy(outputs.logits)
-        self._rebuild()
-
-    def _rebuild(self) -> None:
-        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
-        return self._guided(normalize(outputs.features), joint_energy(outputs.logits), skip=0)
+        directions = normalize(outputs.hidden)
+        guides = [self._guide(directions[rows]) for rows in gen_batches(len(directions), _ROWS)]
+        return joint_energy(outputs.logits) * np.concatenate(guides)
 
     def _training_scores(self, seen: None) -> FloatArray:
-        skip = min(1, len(self.energies_) - 1)
-        return self._guided(self.directions_, self.energies_, skip)
+        rows = gen_batches(len(self.directions_), _ROWS)
+        guides = [self._guide(self.directions_[own], own.start) for own in rows]
+        return self.energies_ * np.concatenate(guides)
 
-    def _guided(self, directions: FloatArray, energies: FloatArray, skip: int) -> FloatArray:
-        k = min(self.k + skip, len(self.energies_))
-        distances, nearest = self.neighbours_.kneighbors(directions, k)
-        cosines = 1 - distances[:, skip:] ** 2 / 2
-        return energies * np.mean(cosines * self.energies_[nearest[:, skip:]], axis=1)
+    def _guide(self, directions: FloatArray, own: int | None = None) -> FloatArray:
+        """(m, d) -> (m,); the images may be the train images from number `own` on."""
+        similar = directions @ self.directions_.T * self.energies_
+        n = len(self.energies_)
+        if own is not None and n > 1:
+            similar[np.arange(len(similar)), own + np.arange(len(similar))] = -np.inf
+            n -= 1
+        k = min(self.k, n)
+        return np.partition(similar, -k, axis=1)[:, -k:].mean(axis=1)

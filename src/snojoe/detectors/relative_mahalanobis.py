@@ -1,7 +1,8 @@
-"""Relative Mahalanobis: -[min_k d_k(z) - d_0(z)], d the squared Mahalanobis distances.
+"""Relative Mahalanobis: -[min_k d_k(h) - d_0(h)], d the squared Mahalanobis distances.
 
-Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021. d_0 is
-the distance to one Gaussian over all images, with mean and covariance of its own.
+Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021, on the
+penultimate layer. d_0 is the distance to one Gaussian over all images, with mean and covariance of
+its own.
 """
 
 import numpy as np
@@ -17,6 +18,7 @@ class RelativeMahalanobis(Mahalanobis):
 
     name = "relative_mahalanobis"
     title = "Relative Mahalanobis"
+    consumes = ("hidden",)
 
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
         super()._fit(X, y)
@@ -24,3 +26,11 @@ class RelativeMahalanobis(Mahalanobis):
 
     def _score(self, X: FloatArray) -> FloatArray:
         return self.background_.distances(X)[:, 0] - self.gaussians_.distances(X).min(axis=1)
+
+
+class RelativeMahalanobisFeatures(RelativeMahalanobis):
+    """`RelativeMahalanobis` on the pooled trunk features z. `fit` reads `y` as there."""
+
+    name = "relative_mahalanobis_features"
+    title = "Relative Mahalanobis (features)"
+    consumes = ("features",)

@@ -138,8 +138,13 @@ def score_grid(
 
 
 def fit_row(experiment: Experiment, row: ScoreRow, seed: int, val: ModelOutputs) -> Detector:
-    """The detector of a row and seed, on train or on the given images of val."""
+    """The detector of a row and seed, on train or on the given images of val.
+
+    What is fitted on train and matched on val sees of val the images that are there to choose.
+    """
     train = experiment.outputs(row.sn_layers, seed, "train")
+    if DETECTORS[row.score].matched_on:
+        val = experiment.to_choose(row.sn_layers, seed)
     tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
     params = tuned.params if tuned else {}
     return fit_detector(row.score, train, val, experiment.head(row.sn_layers, seed), **params)
