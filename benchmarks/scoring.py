@@ -9,8 +9,9 @@ processor time of all threads, which other programs disturb less.
 At MS-COCO's: random outputs of a ResNet-101 on disk, as inference writes them. Every score has a
 process of its own, which fits it and scores the three sets. Its seconds are those of its threads;
 its peak memory holds all, the imports and the pages of the mapped arrays too (Linux only).
-`--scores knn lof` names some alone, `--share 0.05` scores that share of each set, for those that
-take long.
+`--each` does so at the paper's size with 2,048 hidden features, for the ID test set alone, and
+tells the size of the stored detector. `--scores knn lof` names some alone, `--share 0.05` scores
+that share of each set, for those that take long.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,14 @@ from typing import Any
 import numpy as np
 from sklearn.covariance import EmpiricalCovariance
 
-from snojoe.detectors import DETECTORS, PAPER_DETECTORS, LinearHead, Mahalanobis, fit_detector
+from snojoe.detectors import (
+    DETECTORS,
+    PAPER_DETECTORS,
+    LinearHead,
+    Mahalanobis,
+    fit_detector,
+    save_detector,
+)
 from snojoe.detectors.outputs import ModelOutputs, load_outputs
 from snojoe.measures.comparisons import bold_rows
 from snojoe.measures.estimates import estimates
@@ -40,8 +49,27 @@ TRAIN, VAL, TEST = 5_717, 5_823, 10_991
 OOD = {"ImageNet-22K": 18_835, "Texture": 5_640}
 ROWS, SEEDS = 8, 3
 SUBSET_IMAGES = 1_000
-COCO_K, HIDDEN = 80, 1000
-COCO = {"train": 82_783, "val": 40_504, "test": 40_775, "imagenet22k": 18_835, "texture": 5_640}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What `score_one` fits on and scores: images by set, labels, hidden features."""
+
+    images: dict[str, int]
+    labels: int
+    hidden: int
+    labels_per_image: float
+
+
+SIZES = {
+    "paper": Size({"train": TRAIN, "val": VAL, "test": TEST}, K, FEATURES, 1.55),
+    "coco": Size(
+        {"train": 82_783, "val": 40_504, "test": 40_775, "imagenet22k": 18_835, "texture": 5_640},
+        labels=80,
+        hidden=1000,
+        labels_per_image=2.9,
+    ),
+}
 
 
 def median_time(work: Callable[[], Any], repeats: int) -> float:
@@ -102,26 +130,27 @@ def bench_detectors(rng, repeats):
     print_ratio(f"Mahalanobis, score {SUBSET_IMAGES:,} images", score, plain_score)
 
 
-def write_coco(folder, rng):
-    """Outputs of every set: labels 2.9 an image, hidden and features not negative (after ReLU)."""
-    for name, n in COCO.items():
+def write_sets(folder, size, rng):
+    """Outputs of every set, hidden and features not negative (after ReLU)."""
+    for name, n in size.images.items():
         (folder / name).mkdir()
-        widths = {"logits": COCO_K, "features": FEATURES, "hidden": HIDDEN}
+        widths = {"logits": size.labels, "features": FEATURES, "hidden": size.hidden}
         for field, width in widths.items():
             shape = (n, width)
             array = np.lib.format.open_memmap(folder / name / f"{field}.npy", "w+", "<f4", shape)
             for start in range(0, n, 4096):
                 values = rng.standard_normal(array[start : start + 4096].shape, dtype=np.float32)
                 array[start : start + 4096] = values if field == "logits" else np.abs(values)
-        labels = (rng.random((n, COCO_K)) < 2.9 / COCO_K).astype(np.uint8)
+        labels = (rng.random((n, size.labels)) < size.labels_per_image / size.labels).astype("u1")
         np.save(folder / name / "labels.npy", labels)
 
 
-def score_coco(name, folder, share):
-    """Print seconds of CPU of fitting and of scoring, and the peak memory in MB, as JSON."""
+def score_one(name, folder, size, share):
+    """Print seconds of CPU of fitting and of scoring, peak memory in MB, size in kB, as JSON."""
     rng = np.random.default_rng(1)
-    head = LinearHead(rng.normal(size=(COCO_K, HIDDEN)).astype(np.float32), np.ones(COCO_K))
-    train, val, *sets = (load_outputs(folder / each) for each in COCO)
+    weight = rng.normal(size=(size.labels, size.hidden)).astype(np.float32)
+    head = LinearHead(weight, np.ones(size.labels))
+    train, val, *sets = (load_outputs(folder / each) for each in size.images)
     began = time.process_time()
     detector = fit_detector(name, train, val, head)
     fitted = time.process_time()
@@ -131,20 +160,23 @@ def score_coco(name, folder, share):
         assert np.isfinite(detector.score_outputs(outputs)).all()
     ended = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([fitted - began, ended - fitted, peak]))
+    save_detector(detector.calibrate_scores(np.zeros(1)), folder / "detector")
+    stored = (folder / "detector").stat().st_size / 1000
+    print(json.dumps([fitted - began, ended - fitted, peak, stored]))
 
 
-def bench_coco(scores, share):
-    print(f"| score | fitted on | fit, s of CPU | score {share:.0%}, s of CPU | peak memory, GB |")
-    print("|---|---|---|---|---|")
+def bench_each(scores, key, share):
+    head = ("score", "fitted on", "fit, s of CPU", f"score {share:.0%}, s of CPU")
+    print(f"| {' | '.join((*head, 'peak memory, GB', 'stored, kB'))} |")
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        write_coco(Path(scratch), np.random.default_rng(0))
+        write_sets(Path(scratch), SIZES[key], np.random.default_rng(0))
         for name in scores:
-            command = [sys.executable, __file__, "--score", name, scratch, str(share)]
+            command = [sys.executable, __file__, "--score", name, scratch, key, str(share)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            fit, score, peak = json.loads(done.stdout)
+            fit, score, peak, stored = json.loads(done.stdout)
             row = (DETECTORS[name].title, DETECTORS[name].fitted_on, f"{fit:.1f}", f"{score:.1f}")
-            print(f"| {' | '.join((*row, f'{peak / 1024:.2f}'))} |", flush=True)
+            print(f"| {' | '.join((*row, f'{peak / 1024:.2f}', f'{stored:,.0f}'))} |", flush=True)
 
 
 def bench_intervals(rng, repeats, test=TEST):
@@ -176,13 +208,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--coco", action="store_true", help="at MS-COCO's size")
+    parser.add_argument("--each", action="store_true", help="every score, at the paper's size")
     parser.add_argument("--scores", nargs="+", choices=DETECTORS, default=list(DETECTORS))
     parser.add_argument("--share", type=float, default=1.0)
     arguments = parser.parse_args()
     repeats, rng = arguments.repeats, np.random.default_rng(0)
     if arguments.coco:
-        bench_coco(arguments.scores, arguments.share)
-        bench_intervals(rng, repeats, COCO["test"])
+        bench_each(arguments.scores, "coco", arguments.share)
+        bench_intervals(rng, repeats, SIZES["coco"].images["test"])
+        return
+    if arguments.each:
+        bench_each(arguments.scores, "paper", arguments.share)
         return
     print("| work | snojoe | straightforward | ratio |")
     print("|---|---|---|---|")
@@ -192,6 +228,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--score"]:
-        score_coco(sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]))
+        score_one(sys.argv[2], Path(sys.argv[3]), SIZES[sys.argv[4]], float(sys.argv[5]))
     else:
         main()

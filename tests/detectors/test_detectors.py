@@ -84,7 +84,7 @@ def test_table_order_starts_with_the_paper():
 
 
 def test_every_class_of_the_package_is_registered_once():
-    assert len(DETECTORS) == 26
+    assert len(DETECTORS) == 40
     assert all(name == detector.name for name, detector in DETECTORS.items())
     assert len({detector.title for detector in DETECTORS.values()}) == len(DETECTORS)
 

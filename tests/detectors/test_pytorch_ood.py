@@ -10,14 +10,23 @@ import torch
 from pytorch_ood import detector as oracle
 
 from snojoe.detectors import MSP, JointEnergy, LinearHead, Mahalanobis, MaxLogit, ModelOutputs
+from snojoe.detectors.ash import ASHB, ASHP, ASHS
+from snojoe.detectors.dice import DICE
+from snojoe.detectors.fdbd import FDBD
+from snojoe.detectors.gaussian_mixture import GaussianMixture
+from snojoe.detectors.gen import GEN
 from snojoe.detectors.grad_norm import GradNorm
+from snojoe.detectors.kl_matching import KLMatching
 from snojoe.detectors.knn import KNN
+from snojoe.detectors.nci import NCI
 from snojoe.detectors.nn_guide import NNGuide
 from snojoe.detectors.react import ReAct
 from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
 from snojoe.detectors.residual import Residual
+from snojoe.detectors.scale import SCALE
 from snojoe.detectors.she import SHE
 from snojoe.detectors.vim import ViM
+from snojoe.detectors.vra import VRA
 
 K, D = 3, 6
 
@@ -152,3 +161,110 @@ def test_nn_guide_with_the_joint_energy_in_its_head(outputs, head, ids):
     expected = -reference.predict_features(torch.as_tensor(outputs.hidden).float()).numpy()
     scores = NNGuide(k=7).fit(outputs, head).score_samples(outputs)
     assert scores == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "params"),
+    [
+        (SCALE(pruned=0.5), oracle.SCALE, {}),
+        (ASHP(pruned=0.5), oracle.ASH, {"variant": "ash-p"}),
+        (ASHB(pruned=0.5), oracle.ASH, {"variant": "ash-b"}),
+        (ASHS(pruned=0.5), oracle.ASH, {"variant": "ash-s"}),
+    ],
+)
+def test_shaped_activations(ours, theirs, params, outputs, head):
+    reference = theirs(
+        backbone=None,
+        head=lambda h: h.flatten(1) @ tensor(head.weight).T + tensor(head.bias),
+        detector=lambda logits: -joint_energy(logits),
+        percentile=0.5,
+        **params,
+    )
+    maps = tensor(outputs.hidden)[:, :, None, None].clone()
+    expected = -reference.predict_feature_maps(maps).numpy()
+    assert ours.fit(outputs, head).score_samples(outputs) == pytest.approx(expected)
+
+
+def test_dice(outputs, head, ids):
+    reference = oracle.DICE(
+        None,
+        tensor(head.weight),
+        tensor(head.bias),
+        p=0.7,
+        detector=lambda logits: -joint_energy(logits),
+    )
+    reference.fit_features(tensor(outputs.hidden), ids)
+    expected = -reference.predict_features(tensor(outputs.hidden)).numpy()
+    scores = DICE(sparsity=0.7).fit(outputs, head).score_samples(outputs)
+    assert scores == pytest.approx(expected, rel=1e-5)  # its weights are float32
+
+
+def test_vra_of_one_activation_that_is_only_clipped(outputs, head, ids):
+    # Its quantiles are each activation's own, and what is low becomes the low quantile and not 0.
+    one = LinearHead(head.weight[:, :1], head.bias)
+    hidden = outputs.hidden[:, :1]
+    single = ModelOutputs(one.logits(hidden), outputs.features, hidden)
+    reference = oracle.VRA(
+        backbone=None,
+        head=lambda h: h.flatten(1) @ tensor(one.weight).T + tensor(one.bias),
+        detector=lambda logits: -joint_energy(logits),
+        lower_percentile=0.0,
+        upper_percentile=0.9,
+    )
+    maps = tensor(hidden)[:, :, None, None]
+    reference.fit_feature_maps(maps, ids)
+    expected = -reference.predict_feature_maps(maps).numpy()
+    scores = VRA(low=0, high=0.9).fit(single, one).score_samples(single)
+    assert scores == pytest.approx(expected, rel=1e-6)
+
+
+def linear(weight, bias):
+    layer = torch.nn.Linear(*reversed(weight.shape))
+    with torch.no_grad():
+        layer.weight.copy_(tensor(weight))
+        layer.bias.copy_(tensor(bias))
+    return layer
+
+
+def test_nci(outputs, head):
+    reference = oracle.NCI(None, linear(head.weight, head.bias), alpha=0.01)
+    hidden = tensor(outputs.hidden)
+    expected = -reference.fit_features(hidden).predict_features(hidden).numpy()
+    scores = NCI(alpha=0.01).fit(outputs, head).score_samples(outputs)
+    assert scores == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_fdbd_of_one_positive_label(outputs, head):
+    # A softmax over (f, 0) has one boundary, that of the label.
+    one = LinearHead(np.abs(head.weight[:1]), np.abs(head.bias[:1]))
+    single = ModelOutputs(one.logits(outputs.hidden), outputs.features, outputs.hidden)
+    reference = oracle.fDBD(
+        None, linear(np.vstack([one.weight, np.zeros(D)]), np.append(one.bias, 0))
+    )
+    hidden = tensor(outputs.hidden)
+    expected = -reference.fit_features(hidden).predict_features(hidden).numpy()
+    assert FDBD().fit(single, one).score_samples(single) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gen_sums_the_entropies_of_binary_networks(outputs):
+    binary = [torch.stack([f, torch.zeros_like(f)], 1) for f in tensor(outputs.logits / 3).T]
+    expected = -sum(oracle.GEN.score(logits) for logits in binary).numpy()
+    assert score(GEN(m=K), outputs.logits / 3) == pytest.approx(expected)
+
+
+def test_kl_matching_sums_the_divergences_of_binary_networks(outputs):
+    logits = outputs.logits / 3
+    expected = 0
+    for f in tensor(logits).T:
+        binary = torch.stack([f, torch.zeros_like(f)], 1)
+        expected -= oracle.KLMatching(None).fit_logits(binary).predict_logits(binary)
+    assert score(KLMatching(), logits) == pytest.approx(expected.numpy())
+
+
+def test_gaussian_mixture_of_one_class_and_independent_features(outputs):
+    z = outputs.features - outputs.features.mean(axis=0)
+    axes = np.linalg.svd(z)[2]  # along these its full covariance is diagonal
+    z = z @ axes.T
+    reference = oracle.GMM(None, reg=1e-6).fit_features(tensor(z), torch.zeros(len(z)))
+    expected = -reference.predict_features(tensor(z)).numpy()
+    assert score(GaussianMixture(), z) == pytest.approx(expected)

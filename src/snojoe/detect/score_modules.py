@@ -5,6 +5,7 @@ Each is what its detector computes in NumPy, in float64 as there: `export_onnx` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -217,6 +218,106 @@ def _isolation_forest(learnt: Learnt, outputs: Outputs) -> Tensor:
     return -torch.exp2(-learnt["depth"][node].mean(dim=1) / learnt["whole"])
 
 
+def _linear(learnt: Learnt, hidden: Tensor) -> Tensor:
+    return hidden @ learnt["head_.weight"].T + learnt["head_.bias"]
+
+
+def _largest(hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Which are the k largest activations, and above 0; the sum of all above 0 over theirs."""
+    positive = hidden.clamp(min=0)
+    kept = (hidden >= hidden.topk(k, dim=1).values[:, -1:]) & (hidden > 0)
+    part = (positive * kept).sum(dim=1, keepdim=True)
+    ratio = positive.sum(dim=1, keepdim=True) / torch.where(part > 0, part, torch.ones_like(part))
+    return kept, torch.where(part > 0, ratio, torch.ones_like(part))
+
+
+def _scale(learnt: Learnt, outputs: Outputs) -> Tensor:
+    _, ratio = _largest(outputs.hidden, learnt["k_"])
+    return _energy(_linear(learnt, outputs.hidden * ratio.exp()))
+
+
+def _ash_p(learnt: Learnt, outputs: Outputs) -> Tensor:
+    kept, _ = _largest(outputs.hidden, learnt["k_"])
+    return _energy(_linear(learnt, outputs.hidden * kept))
+
+
+def _ash_b(learnt: Learnt, outputs: Outputs) -> Tensor:
+    kept, _ = _largest(outputs.hidden, learnt["k_"])
+    total = outputs.hidden.clamp(min=0).sum(dim=1, keepdim=True)
+    count = kept.double().sum(dim=1, keepdim=True).clamp(min=1)
+    return _energy(_linear(learnt, kept * (total / count)))
+
+
+def _ash_s(learnt: Learnt, outputs: Outputs) -> Tensor:
+    kept, ratio = _largest(outputs.hidden, learnt["k_"])
+    return _energy(_linear(learnt, outputs.hidden * kept * ratio.exp()))
+
+
+def _vra(learnt: Learnt, outputs: Outputs) -> Tensor:
+    clipped = outputs.hidden.clamp(max=learnt["clip_"])
+    suppressed = torch.where(clipped < learnt["floor_"], torch.zeros_like(clipped), clipped)
+    return _energy(_linear(learnt, suppressed))
+
+
+def _neco(learnt: Learnt, outputs: Outputs) -> Tensor:
+    standard = (outputs.hidden - learnt["mean_"]) / learnt["spread_"]
+    norm = standard.square().sum(dim=1).sqrt()
+    inside = (standard @ learnt["directions_"]).square().sum(dim=1).sqrt()
+    return inside / torch.where(norm > 0, norm, torch.ones_like(norm))
+
+
+def _fdbd(learnt: Learnt, outputs: Outputs) -> Tensor:
+    distances = outputs.logits / learnt["norms_"]
+    inside, nearest = distances.clamp(min=0).sum(dim=1), distances.amax(dim=1)
+    deviation = (outputs.hidden - learnt["mean_"]).square().sum(dim=1).sqrt()
+    return torch.where(nearest > 0, inside, nearest) / deviation.clamp(min=1e-12)
+
+
+def _nci(learnt: Learnt, outputs: Outputs) -> Tensor:
+    centred = outputs.hidden - learnt["mean_"]
+    probable = outputs.logits.argmax(dim=1, keepdim=True)
+    along = (centred @ learnt["weight_"].T).gather(1, probable)[:, 0]
+    along = along / centred.square().sum(dim=1).sqrt().clamp(min=1e-12)
+    return along + learnt["alpha"] * outputs.hidden.abs().sum(dim=1)
+
+
+def _log_sigmoid(logits: Tensor) -> Tensor:
+    return logits.clamp(max=0) - (-logits.abs()).exp().log1p()
+
+
+def _kl_matching(learnt: Learnt, outputs: Outputs) -> Tensor:
+    p, q = outputs.logits.sigmoid(), (-outputs.logits).sigmoid()
+    entropy = -(p * _log_sigmoid(outputs.logits) + q * _log_sigmoid(-outputs.logits))
+    typical, untypical = learnt["log_typical_"][:, None], learnt["log_untypical_"][:, None]
+    return (entropy + (p * typical + q * untypical).amax(dim=0)).sum(dim=1)
+
+
+def _gen(learnt: Learnt, outputs: Outputs) -> Tensor:
+    probable = outputs.logits.topk(learnt["m_"], dim=1).values.abs()
+    logs = -probable - 2 * (-probable).exp().log1p()
+    return -(learnt["gamma"] * logs).exp().sum(dim=1)
+
+
+def _co_occurrence(learnt: Learnt, outputs: Outputs) -> Tensor:
+    logs = _log_sigmoid(outputs.logits)
+    shares = (logs - logs.amax(dim=1, keepdim=True)).exp()
+    weights = shares @ learnt["company_"] / shares.sum(dim=1, keepdim=True)
+    return (-_log_sigmoid(-outputs.logits) * weights).sum(dim=1)
+
+
+def _max_cosine(learnt: Learnt, outputs: Outputs) -> Tensor:
+    norm = outputs.hidden.square().sum(dim=1, keepdim=True).sqrt()
+    cosines = _linear(learnt, outputs.hidden) / torch.where(norm > 0, norm, torch.ones_like(norm))
+    return cosines.amax(dim=1)
+
+
+def _gaussian_mixture(learnt: Learnt, outputs: Outputs) -> Tensor:
+    scaled = (outputs.features[:, None] - learnt["means_"]) * learnt["scales_"]
+    logs = learnt["weights_"].log() + learnt["scales_"].log().sum(dim=1)
+    logs = logs - 0.5 * scaled.square().sum(dim=2)
+    return logs.logsumexp(dim=1) - 0.5 * math.log(2 * math.pi) * outputs.features.shape[1]
+
+
 FORMULAS: dict[str, Callable[[Learnt, Outputs], Tensor]] = {
     "joint_energy": lambda learnt, outputs: _energy(outputs.logits),
     "max_logit": lambda learnt, outputs: outputs.logits.amax(dim=1),
@@ -244,5 +345,19 @@ FORMULAS: dict[str, Callable[[Learnt, Outputs], Tensor]] = {
     "nn_guide": _nn_guide,
     "lof": _lof,
     "isolation_forest": _isolation_forest,
+    "scale": _scale,
+    "ash_p": _ash_p,
+    "ash_b": _ash_b,
+    "ash_s": _ash_s,
+    "dice": lambda learnt, outputs: _energy(_linear(learnt, outputs.hidden)),
+    "vra": _vra,
+    "neco": _neco,
+    "fdbd": _fdbd,
+    "nci": _nci,
+    "kl_matching": _kl_matching,
+    "gen": _gen,
+    "co_occurrence": _co_occurrence,
+    "max_cosine": _max_cosine,
+    "gaussian_mixture": _gaussian_mixture,
 }
 """Score -> its equation, as the docstring of its detector's module has it."""

@@ -1,0 +1,45 @@
+"""VRA: s(f) = sum_i ln(1 + e^{f_i}) of f = W h' + b, h' = 0 where h < a, else min(h, c).
+
+Xu et al., "VRA: variational rectified activation for out-of-distribution detection", NeurIPS 2023,
+with the joint energy in the place of logsumexp; a and c are quantiles of the train h.
+"""
+
+import numpy as np
+
+from snojoe.detectors.base import OutputsDetector
+from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.measures.metrics import FloatArray
+from snojoe.model.energy import joint_energy
+
+
+class VRA(OutputsDetector):
+    """The joint energy after suppressing low and clipping high hidden features.
+
+    Parameters
+    ----------
+    low, high : float in [0, 1], default 0.6 and 0.95
+        Quantiles of all activations of the train split together; their values are a and c.
+    accept : float in (0, 1], default 0.95
+        As in `Detector`, which also has the attributes.
+    """
+
+    name = "vra"
+    title = "VRA"
+    consumes = ("hidden",)
+    fitted_on = "train"
+
+    def __init__(self, low: float = 0.6, high: float = 0.95, accept: float = 0.95) -> None:
+        super().__init__(accept)
+        self.low = low
+        self.high = high
+
+    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
+        if not 0 <= self.low <= self.high <= 1:
+            raise ValueError(f"0 <= low <= high <= 1 must hold, got {self.low!r} and {self.high!r}")
+        quantiles = np.quantile(outputs.hidden, (self.low, self.high))
+        self.floor_, self.clip_ = (float(each) for each in quantiles)
+        self.head_ = head
+
+    def _score(self, outputs: ModelOutputs) -> FloatArray:
+        clipped = np.minimum(outputs.hidden, self.clip_)
+        return joint_energy(self.head_.logits(np.where(clipped < self.floor_, 0, clipped)))
