@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_repro,
         _add_dag,
         _add_detect,
+        _add_drift,
         _add_calibrate,
         _add_export,
         _add_layers,
@@ -205,6 +206,34 @@ def _add_detect(commands: Commands) -> None:
         help="write a page as well, to look at, sort and filter the images in a browser",
     )
     command.set_defaults(call=detect)
+
+
+def _add_drift(commands: Commands) -> None:
+    command = commands.add_parser(
+        "drift",
+        help="whether the images in logs of detect are still like those that it is calibrated on",
+        description="Read what `snojoe detect --format jsonl` wrote, and test each day's share of "
+        "flagged images against what the threshold promises, each day's p-values for uniformity, "
+        "and with --reference how often each label is seen. All p-values are corrected together.",
+        epilog="Exit status: 0 if nothing has drifted, 1 if something has, 2 if a log cannot be "
+        "read.",
+    )
+    command.add_argument("logs", nargs="+", type=Path, metavar="LOG")
+    command.add_argument(
+        "--reference",
+        type=Path,
+        metavar="LOG",
+        help="a log of images that are as they should be, such as those of val",
+    )
+    command.add_argument(
+        "--level",
+        type=_share,
+        default=0.05,
+        metavar="SHARE",
+        help="how often drift may be found where there is none (default: 0.05)",
+    )
+    command.add_argument("--plot", type=Path, metavar="PNG", help="write a picture as well")
+    command.set_defaults(call=drift)
 
 
 def _add_calibrate(commands: Commands) -> None:
@@ -407,6 +436,35 @@ def detect(options: argparse.Namespace) -> int:
     if options.html:
         _tell(f"{options.html}: {human_size(options.html.stat().st_size)}, open it in a browser")
     return 2 if outcomes[UNREADABLE] else int(OOD in outcomes)
+
+
+def drift(options: argparse.Namespace) -> int:
+    """Print what has drifted; returns 1 where something has."""
+    from snojoe.detect.drift import describe, find_drift, read_log
+
+    log = read_log(options.logs)
+    reference = read_log([options.reference]) if options.reference else None
+    found = find_drift(log, reference, options.level)
+    for line in describe(found):
+        print(line)
+    if log.unreadable:
+        _tell(f"{_count(log.unreadable, 'image')} could not be read, and took no part")
+    if log.unfinished:
+        _tell(f"{_count(log.unfinished, 'last line')} without an end, left out")
+    if options.plot:
+        from snojoe.results.plots import plot_drift
+
+        days = found.days
+        plot_drift(
+            options.plot,
+            [day.date for day in days],
+            [day.flagged / day.images for day in days],
+            [(day.low / day.images, day.high / day.images) for day in days],
+            [min(day.flagged_p, day.uniformity_p) <= options.level for day in days],
+            [log.days[day.date] for day in days],
+            log.n,
+        )
+    return int(bool(found.found))
 
 
 def calibrate(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,11 @@ OTHER = Decision(["cat"], -1.5, np.array([0.5]), calibration=np.arange(-9.0, 0),
 DECISION = Decision(["cat", "dog"], 1.0, np.array([0.5, 0.5]), calibration=np.arange(1.0, 10))
 SEEN, UNSEEN = DECISION(np.array([[[2.0, 1.0], [-9.0, -8.0]]]))
 RESULTS = [("a.jpg", SEEN), ("longer.jpg", UNSEEN), ("c, d.jpg", ImageError("empty"))]
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch):
+    monkeypatch.setattr("snojoe.detect.formats._now", lambda: "2026-11-26T23:59:59Z")
 
 
 def written(name, results=RESULTS):
@@ -92,11 +98,41 @@ def test_csv_and_json_hold_the_same():
     assert rows[0]["labels"] == "cat;dog"
     assert [row["in_distribution"] for row in rows] == ["true", "false", "false"]
     assert (seen["in_distribution"], unseen["in_distribution"]) == (True, False)
-    assert bad == {"image": "c, d.jpg", "error": rows[2]["error"]} | {"error": "empty"}
+    assert {"image": "c, d.jpg", "error": "empty"}.items() <= bad.items()
+    assert rows[2]["error"] == "empty"
     assert float(rows[0]["p(dog)"]) == seen["probabilities"]["dog"] == pytest.approx(0.731059)
     assert float(rows[0]["share(dog)"]) == seen["contributions"]["dog"]
     assert float(rows[0]["tau"]) == seen["tau"] == 1.0
     assert float(rows[0]["p_value"]) == seen["p_value"] == 0.4
+
+
+@pytest.mark.parametrize("flagged", [0, 2, 8])
+def test_a_line_of_a_log_says_when_by_which_rule_and_what_is_flagged(flagged):
+    rule = replace(DECISION, tau=DECISION.calibration[flagged] - 1e-9)
+    energies = np.arange(0.25, 10, 0.5)
+    found = rule(np.zeros((1, 20, 2)), energies[None])
+    out = io.StringIO()
+    FORMATS["jsonl"](iter([("a.jpg", each) for each in found]), rule, out)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert {line["time"] for line in lines} == {"2026-11-26T23:59:59Z"}
+    assert {line["calibration_images"] for line in lines} == {9}
+    assert {line["alpha"] for line in lines} == {(flagged + 1) / 10}
+    assert [line["p_value"] <= line["alpha"] for line in lines] == [
+        not line["in_distribution"] for line in lines
+    ]
+
+
+def test_the_name_of_a_detector_is_that_of_all_that_decides():
+    def named(decision):
+        out = io.StringIO()
+        FORMATS["json"](iter([("a.jpg", SEEN)]), decision, out)
+        return json.loads(out.getvalue())[0]["detector"]
+
+    others = [{"tau": 2.0}, {"classes": ["cat", "cow"]}, {"calibration": np.arange(2.0, 11)}]
+    others += [{"score": "knn"}, {}]
+    names = [named(replace(DECISION, **other)) for other in others]
+    assert len({*names}) == 5
+    assert named(DECISION) == names[-1]
 
 
 def test_nothing_is_an_empty_list():

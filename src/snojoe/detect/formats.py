@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TextIO
+
+import numpy as np
 
 from snojoe.data.images import ImageError
 from snojoe.model.decision import (
@@ -88,16 +92,19 @@ def write_csv(results: Results, decision: Decision, out: TextIO) -> None:
 
 
 def write_jsonl(results: Results, decision: Decision, out: TextIO) -> None:
-    """One JSON object per line."""
+    """One JSON object per line, with the time of the decision and whose it is: a log."""
+    log = _log_facts(decision)
     for name, result in results:
-        print(json.dumps(_record(name, result, decision)), file=out)
+        print(json.dumps(_record(name, result, decision) | {"time": _now(), **log}), file=out)
 
 
 def write_json(results: Results, decision: Decision, out: TextIO) -> None:
     """A JSON list of the objects that `write_jsonl` writes."""
     separator = "[\n"
+    log = _log_facts(decision)
     for name, result in results:
-        out.write(separator + json.dumps(_record(name, result, decision)))
+        record = _record(name, result, decision) | {"time": _now(), **log}
+        out.write(separator + json.dumps(record))
         separator = ",\n"
     out.write("[]\n" if separator == "[\n" else "\n]\n")
 
@@ -160,6 +167,27 @@ def _record(name: str, result: Detection | ImageError, decision: Decision) -> di
         return {"image": name, "error": str(result)}
     found = _rounded({"score_name": decision.score, "tau": decision.tau, **asdict(result)})
     return {"image": name, "error": None, **found}
+
+
+def _log_facts(decision: Decision) -> dict[str, Any]:
+    """What `snojoe.detect.drift` has to know of a rule, so that a log is enough.
+
+    ``detector`` names it, by all that decides; ``calibration_images`` are n, and ``alpha`` is the
+    largest p-value that its tau flags, k / (n + 1).
+    """
+    n = len(decision.calibration)
+    rank = 1 + int(np.count_nonzero(decision.calibration < decision.tau))
+    parts = [decision.score, *decision.classes, repr(decision.tau)]
+    known = json.dumps(parts).encode() + np.sort(decision.calibration).tobytes()
+    return {
+        "detector": hashlib.sha256(known).hexdigest()[:12],
+        "calibration_images": n,
+        "alpha": round(rank / (n + 1), 9),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _rounded(value: Any) -> Any:

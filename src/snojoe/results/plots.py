@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from snojoe.measures.drift import histogram_interval
 from snojoe.measures.metrics import FloatArray, check_scores
 from snojoe.measures.ood_metrics import OOD_METRICS, Metric
 from snojoe.results.leaderboard import MODELS, Place
@@ -64,6 +65,7 @@ CHANCE_STYLE: dict[str, Any] = {
 }
 DEPTH_COLORS = (VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 BINS = 40
+P_VALUE_BINS = 20
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -388,6 +390,73 @@ def plot_distances(path: Path, distances: pd.DataFrame) -> None:
             axes.set_xlim(0)
             axes.set_ylim(0, 1.15 * rows["feature"].max())
         _legend_below(figure, *axes.get_legend_handles_labels())
+
+
+def plot_drift(
+    path: Path,
+    dates: Sequence[str],
+    flagged: ArrayLike,
+    promised: ArrayLike,
+    drifted: ArrayLike,
+    ranks: Sequence[ArrayLike],
+    n: int,
+) -> None:
+    """Share of images that is flagged by day, and all conformal p-values: `snojoe drift`.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write.
+    dates : sequence of d str
+    flagged : (d,) array
+        Share of each day's images, a fraction.
+    promised : (d, 2) array
+        Within which it is expected.
+    drifted : (d,) bool array
+    ranks : sequence of d int arrays
+        For each image of a day the number of calibration scores that are as low.
+    n : int
+        Number of calibration images.
+    """
+    shares, bounds, out = np.asarray(flagged), np.asarray(promised), np.asarray(drifted, bool)
+    with _figure(path, "Are the images like those of the calibration?", (9, 3.6)) as figure:
+        by_day, all_days = figure.subplots(1, 2, width_ratios=[3, 2])
+        place = np.arange(len(dates))
+        height = 100 * (bounds[:, 1] - bounds[:, 0])
+        look: dict[str, Any] = {"color": SKY, "alpha": 0.4}
+        by_day.bar(place, height, 0.8, 100 * bounds[:, 0], label="promised, 95% of days", **look)
+        for which, color, marker, label in (
+            (~out, BLUE, "o", "flagged"),
+            (out, VERMILLION, "X", "flagged, on a day of drift"),
+        ):
+            if which.any():
+                by_day.scatter(
+                    place[which], 100 * shares[which], color=color, marker=marker, label=label
+                )
+        step = ceil(len(dates) / 8)
+        by_day.set_xticks(place[::step], dates[::step], rotation=30, ha="right")
+        by_day.set_ylabel("% of the day's images")
+        by_day.set_ylim(bottom=0)
+        by_day.set_title("out-of-distribution by day (UTC)")
+
+        p = [(np.asarray(of_day) + 1) / (n + 1) for of_day in ranks]
+        images = sum(each.size for each in p)
+        expected = 100 * histogram_interval(images, n, P_VALUE_BINS) / images
+        edges = np.linspace(0, 1, P_VALUE_BINS + 1)
+        all_days.stairs(expected[:, 1], edges, baseline=expected[:, 0], fill=True, **look)
+        drift = [each for each, is_out in zip(p, out, strict=True) if is_out]
+        for values, color, label in ((p, BLUE, "all days"), (drift, VERMILLION, "days of drift")):
+            if values:
+                together = np.concatenate(values)
+                shown = 100 * np.histogram(together, edges)[0] / together.size
+                all_days.stairs(shown, edges, baseline=None, color=color, label=label)
+        all_days.set_xlabel("conformal p-value")
+        all_days.set_ylabel("% of images")
+        all_days.set_title("shaded: 95% without drift")
+        all_days.set_ylim(bottom=0)
+        all_days.margins(x=0)
+        both = [axes.get_legend_handles_labels() for axes in (by_day, all_days)]
+        _legend_below(figure, both[0][0] + both[1][0], both[0][1] + both[1][1])
 
 
 @contextlib.contextmanager
