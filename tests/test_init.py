@@ -376,11 +376,11 @@ def test_a_checkout_reads_the_files_where_they_are_written():
 @pytest.mark.parametrize(
     ("edge", "weights", "gpu", "arch", "start", "size"),
     [
-        (480, None, False, "mobilenet_v2", "IMAGENET1K_V1", 128),
+        (480, None, False, "mobilenet_v2", "IMAGENET1K_V1", 224),
         (480, None, True, "resnet50", "IMAGENET1K_V1", 224),
         (100, "none", True, "resnet10", None, 96),
         (28, None, True, "resnet10", None, 32),
-        (480, "w/resnet18-5c10.pth", False, "resnet18", "w/resnet18-5c10.pth", 128),
+        (480, "w/resnet18-5c10.pth", False, "resnet18", "w/resnet18-5c10.pth", 224),
     ],
 )
 def test_network_and_size_fit_the_images_and_the_machine(
@@ -391,6 +391,24 @@ def test_network_and_size_fit_the_images_and_the_machine(
     params = load_params(tmp_path / "params.yaml")
     assert (params.model.arch, params.model.weights) == (arch, start)
     assert params.data.image_size == size
+    assert params.train.trunk_lr_factor == (0 if start else 1)
+
+
+def test_weights_of_timms_bring_its_preprocessing(tmp_path):
+    pytest.importorskip("timm", reason="the extra 'timm' is not installed")
+    found = Look({}, ["cat"], train=500, test=100, edge=480)
+    choices = choose(found, "w/tf_efficientnet_lite0-in1k.safetensors", gpu=False)
+    (tmp_path / "params.yaml").write_text(project_params(choices))
+    params = load_params(tmp_path / "params.yaml")
+    assert params.model.arch == params.data.preprocessing == "timm/tf_efficientnet_lite0"
+    with pytest.raises(SnojoeError, match="expected a name that begins with that of its network"):
+        choose(found, "w/my-net.pth", gpu=False)
+
+
+def test_a_trunk_that_is_normalised_learns(tmp_path):
+    found = Look({}, ["cat"], train=500, test=100, edge=480)
+    choices = {each.name: each.value for each in choose(found, None, [], gpu=False)}
+    assert choices["train.trunk_lr_factor"] == 0.1
 
 
 @pytest.mark.parametrize(

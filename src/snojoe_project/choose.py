@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from snojoe.model.architectures import TRUNKS, layer_names
+from snojoe.model.architectures import TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
 from snojoe_project.look import Look
 
 # Images with a shorter side of at most this are no photographs as ImageNet has them.
 _SMALL = 64
-_CPU_EDGE, _GPU_EDGE = 128, 224
+_EDGE = 224  # what ImageNet's networks learnt at
 _STEP = 32  # the strides of a trunk
 _IMAGES_SEEN = 12_000
 _EPOCHS = (4, 30)
@@ -52,14 +52,12 @@ def choose(
     small = 0 < look.edge <= _SMALL
     arch, start, why = _network(weights, small, gpu)
     pretrained = start is not None
-    edge = _image_size(look.edge, _GPU_EDGE if gpu else _CPU_EDGE, small)
+    edge = _image_size(look.edge, small)
     low, high = _EPOCHS
     epochs = min(high, max(low, round(_IMAGES_SEEN / max(1, look.train))))
     freeze = max(1, epochs // 2 if pretrained else 3 * epochs // 4)
     batch = 8 if look.train < 100 else 16 if look.train < 1000 else 32
-    trunk = (
-        "Pretrained: a tenth for the trunk." if pretrained else "From random weights: all alike."
-    )
+    factor, trunk = _trunk(pretrained, normalised=sn_layers is not None)
     return [
         *_depths(sn_layers, arch),
         Choice("seeds", [0], "One training to begin with; 0, 1, 2 decide together."),
@@ -67,10 +65,9 @@ def choose(
             "data.image_size",
             edge,
             f"The images have {look.edge or '?'} pixels"
-            + (
-                "." if small else "; more cost more, and 224 is what ImageNet's networks learnt at."
-            ),
+            + ("." if small else f"; {_EDGE} is what ImageNet's networks learnt at."),
         ),
+        *([Choice("data.preprocessing", arch, "The network's own.")] if is_timm(arch) else []),
         Choice("model.arch", arch, why),
         Choice("model.weights", start, _of_weights(start)),
         Choice(
@@ -81,7 +78,7 @@ def choose(
         ),
         Choice("train.batch_size", batch, f"For {look.train:,} images."),
         Choice("train.lr", 0.002 if pretrained else 0.004, "A start; compare val mAP of a few."),
-        Choice("train.trunk_lr_factor", 0.1 if pretrained else 1.0, trunk),
+        Choice("train.trunk_lr_factor", factor, trunk),
         Choice(
             "train.freeze_after_epoch",
             freeze,
@@ -118,6 +115,15 @@ def _depths(asked: Sequence[int] | None, arch: str) -> list[Choice]:
     ]
 
 
+def _trunk(pretrained: bool, normalised: bool) -> tuple[float, str]:
+    """The trunk's rate beside the head's, and why: docs/findings/recipes.md has the figures."""
+    if not pretrained:
+        return 1.0, "From random weights: all alike."
+    if normalised:  # of a trunk that stays BatchNorm's new statistics divide sigma out again
+        return 0.1, "Pretrained: a tenth for the trunk, which SN changes."
+    return 0.0, "Pretrained: it stays as it is, good for few images; 0.01 lets it learn slowly."
+
+
 def has_gpu() -> bool:
     """Whether NVIDIA's driver lists one; PyTorch would take two seconds to say."""
     if not (program := shutil.which("nvidia-smi")):
@@ -133,14 +139,16 @@ def _network(weights: str | None, small: bool, gpu: bool) -> tuple[str, str | No
     if weights and weights != "none":
         name = Path(weights).name.lower()
         fitting = [arch for arch in TRUNKS if name.startswith(arch)]
+        if not fitting and Path(weights).suffix:
+            fitting = [f"timm/{arch}" for arch in _timm_networks() if name.startswith(arch)]
+            if not fitting:
+                raise SnojoeError(
+                    f"--weights {weights}: expected a name that begins with that of its network, "
+                    f"as torchvision's files do, {', '.join(TRUNKS)}; or that of one of timm's, "
+                    "where timm is installed"
+                )
         if fitting:
-            arch = max(fitting, key=len)
-            return arch, weights, "The network of the weights."
-        if Path(weights).suffix:
-            raise SnojoeError(
-                f"--weights {weights}: expected a name that begins with that of its network, as "
-                f"torchvision's files do: {', '.join(TRUNKS)}"
-            )
+            return max(fitting, key=len), weights, "The network of the weights."
         return by_machine, weights, where
     if weights == "none" or small:
         why = "There are no pretrained weights" if weights == "none" else "The images are small"
@@ -156,7 +164,15 @@ def _of_weights(weights: str | None) -> str:
     return "The stage download fetches them once; without a network, `snojoe init --weights FILE`."
 
 
-def _image_size(edge: int, most: int, small: bool) -> int:
+def _timm_networks() -> list[str]:
+    try:
+        from timm import list_models
+    except ImportError:
+        return []
+    return list_models()
+
+
+def _image_size(edge: int, small: bool) -> int:
     if small:
         return max(16, round(edge / 16) * 16)
-    return min(most, max(_STEP, edge // _STEP * _STEP)) if edge else most
+    return min(_EDGE, max(_STEP, edge // _STEP * _STEP)) if edge else _EDGE
