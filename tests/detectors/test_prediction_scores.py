@@ -33,9 +33,19 @@ def test_gen_is_the_generalised_entropy_of_the_most_probable(logits):
     assert score(GEN(m=3), logits) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("labels", "m"), [(3, 1), (10, 1), (20, 2), (80, 8), (1000, 100)])
-def test_gen_takes_a_tenth_of_the_labels(labels, m):
-    assert GEN().fit(np.ones((2, labels))).m_ == m
+@pytest.mark.parametrize(
+    ("labels", "m"),
+    [
+        ([[1, 0, 0], [1, 1, 0]] * 3 + [[0, 0, 0]], 2),  # 1.5, and none of the last
+        ([[1, 0, 0], [0, 1, 0], [1, 1, 0]], 1),
+        ([[1, 1, 1]], 3),
+        ([2, 0, 1], 1),
+        (None, 1),
+    ],
+)
+def test_gen_takes_as_many_labels_as_an_image_has(labels, m):
+    n = 3 if labels is None else len(labels)
+    assert GEN().fit(np.zeros((n, 3)), labels).m_ == m
 
 
 def test_gen_of_all_labels(logits):

@@ -58,7 +58,7 @@ def test_scale_scales_all_by_the_share_of_the_largest(train, test, head):
 @pytest.mark.parametrize(
     ("detector", "k", "value"),
     [
-        (ASHP(), 8, lambda h, kept: kept),
+        (ASHP(), 7, lambda h, kept: kept),
         (ASHB(), 7, lambda h, kept: np.full_like(kept, h.sum() / 7)),
         (ASHS(), 2, lambda h, kept: kept * math.exp(h.sum() / kept.sum())),
     ],

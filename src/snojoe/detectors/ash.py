@@ -25,7 +25,7 @@ class ASH(OutputsDetector):
     ----------
     pruned : float in [0, 1)
         Share of an image's activations that are set to 0, the smallest and all up to 0; by default
-        the authors' on ImageNet: 0.6 (P), 0.65 (B), 0.9 (S).
+        the authors': 0.65 (P, B), 0.9 (S).
     accept : float in (0, 1], default 0.95
         As in `Detector`, which also has the attributes.
     """
@@ -55,7 +55,7 @@ class ASHP(ASH):
     name = "ash_p"
     title = "ASH-P"
 
-    def __init__(self, pruned: float = 0.6, accept: float = 0.95) -> None:
+    def __init__(self, pruned: float = 0.65, accept: float = 0.95) -> None:
         super().__init__(pruned, accept)
 
     def _shaped(self, hidden: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:

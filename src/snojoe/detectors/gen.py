@@ -1,13 +1,15 @@
 """GEN for many labels: minus the sum of (p_i (1 - p_i))^gamma over the M most probable labels.
 
 Liu et al., "GEN: pushing the limits of softmax-based out-of-distribution detection", CVPR 2023: a
-generalised entropy, there of the softmax. p_i = sigmoid(f_i). It cannot tell "surely this label"
-from "surely none": an image whose p are all near 0 looks certain.
+generalised entropy, there of the softmax, here of K labels with p_i = sigmoid(f_i). It cannot tell
+"surely this label" from "surely none", so that an image whose p are all near 0 looks certain; the
+more labels take part beside those that an image has, the more so.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from snojoe.detectors._gaussian import label_matrix
 from snojoe.detectors.base import ArrayDetector
 from snojoe.measures.metrics import FloatArray
 
@@ -20,14 +22,15 @@ class GEN(ArrayDetector):
     gamma : float > 0, default 0.1
         The exponent.
     m : int >= 1, optional
-        M; all K where it is larger. By default the authors' share, 100 of ImageNet's 1,000 classes:
-        a tenth of K, and at least 1.
+        M; all K where it is larger. By default the mean number of labels of the train images that
+        have some, rounded; `fit` reads `y` as one class (None), class ids (1-d) or a label matrix.
     accept : float in (0, 1], default 0.95
         As in `Detector`, which also has the attributes.
     """
 
     name = "gen"
     title = "GEN"
+    fitted_on = "train"
 
     def __init__(self, gamma: float = 0.1, m: int | None = None, accept: float = 0.95) -> None:
         super().__init__(accept)
@@ -39,8 +42,11 @@ class GEN(ArrayDetector):
             raise ValueError(f"gamma must be positive, got {self.gamma!r}")
         if self.m is not None and self.m < 1:
             raise ValueError(f"m must be at least 1, got {self.m!r}")
-        labels = X.shape[1]
-        self.m_ = max(1, round(labels / 10)) if self.m is None else min(self.m, labels)
+        m = self.m
+        if m is None:
+            labels = label_matrix(y, len(X))
+            m = round(labels.sum() / labels.any(axis=1).sum())
+        self.m_ = min(m, X.shape[1])
 
     def _score(self, X: FloatArray) -> FloatArray:
         probable = np.abs(np.partition(X, -self.m_, axis=1)[:, -self.m_ :])
