@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # Of the dependencies in pyproject.toml those that detection imports: tests/test_slim_install.py.
 IMPORTED = (
-    *("numpy", "pillow", "pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy"),
+    *("jinja2", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy"),
     *("threadpoolctl", "torch", "torchvision"),
 )
 HEAD = """\

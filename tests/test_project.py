@@ -77,6 +77,19 @@ def test_the_one_network_detects(project):
         assert re.search(r"^8 images: ", said, re.MULTILINE)
 
 
+def test_the_report_says_of_the_detector_what_detect_says(project):
+    said = project("sh", "-c", "snojoe detect ../others || true")
+    accepted, ends, caught = re.search(
+        r"accepted ([\d.]+)% (\[.+?\]) of 6 test images, caught ([\d.]+)% of others\n", said
+    ).groups()
+    page = (project.folder / "report.html").read_text()
+    low, high = (100 - float(end) for end in ends.strip("[]").split(", "))
+    assert f"<strong>{100 - float(accepted):.1f}%</strong> false alarms" in page
+    assert f"[{high:.1f}, {low:.1f}] of 6 in-distribution" in page
+    assert f"<strong>{caught}%</strong> of others caught" in page
+    assert f"It refuses {100 - float(accepted):.1f}% " in project.first
+
+
 def test_side_by_side_has_nothing_left_to_do(project):
     assert project(*SNOJOE, "repro", "--jobs", "2") == ""
     assert project("git", "status", "--porcelain") == ""

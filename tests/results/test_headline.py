@@ -1,11 +1,14 @@
 import pytest
 from example_tables import classifiers, one_network, statistics, table2
 
+from snojoe.results.at_work import AtWork, ScoreAtWork, Share
 from snojoe.results.headline import headline_markdown, overall, verdicts
 from snojoe.results.scores_json import Scores, scores_of
 from snojoe.results.statistics_json import ComparedSet, Difference, Reduction, Statistics
 from snojoe.results.tables import table2_sets
 
+CURRENT = ScoreAtWork("joint_energy", None, Share(50, 1000), {"a": Share(1, 2)})
+WORK = AtWork([], 100, CURRENT, [])
 CLASSIFIERS = scores_of(table2(), classifiers()).id
 EFFECTS = {"-3.47 points": False, "-5.85 points": True, "cut by 11%": False, "cut by 54%": True}
 
@@ -114,7 +117,8 @@ def test_the_headline_has_both_scores_and_every_metric():
     table = table2(seeds=(0, 1, 2))
     stats = statistics(table)
     verdicts_ = verdicts(scores_of(table, classifiers()), stats)
-    text = headline_markdown(verdicts_, table2_sets(table, stats, {}), stats)
+    text = headline_markdown(verdicts_, table2_sets(table, stats, {}), stats, WORK)
+    assert "refuses" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 2 * 3
     cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
@@ -128,7 +132,8 @@ def test_one_network_is_compared_with_nothing():
     stats = statistics(table)
     found = verdicts(scores_of(table, {"control": classifiers()["control"]}), stats)
     assert found == []
-    text = headline_markdown(found, table2_sets(table, stats, {}), stats)
+    text = headline_markdown(found, table2_sets(table, stats, {}), stats, WORK)
+    assert text.startswith("**It refuses 5.0% [3.7, 6.5] of 1,000 in-distribution test images, wh")
     assert "SN" not in text
     assert "difference" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]

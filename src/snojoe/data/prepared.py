@@ -14,9 +14,18 @@ REPORT = "report.json"
 
 
 class PreparedSet(BaseModel):
-    """What ``report.json`` says of a split or an OOD set: how many images were written."""
+    """What ``report.json`` says of a split or an OOD set.
+
+    Attributes
+    ----------
+    images : int
+        How many were written.
+    positives : dict of str to int
+        How many of them show each class, of a split whose images have labels.
+    """
 
     images: int
+    positives: dict[str, int] = {}
 
 
 class PreparedSets(BaseModel):

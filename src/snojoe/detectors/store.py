@@ -110,6 +110,22 @@ class Store:
         check_sums(self.folder, only=[f"{score}{_SUFFIX}"])
         return load_detector(self.folder / f"{score}{_SUFFIX}")
 
+    def calibration(self, score: str) -> FloatArray:
+        """The scores that a detector is calibrated on, (n,), without reading the rest of it.
+
+        Raises
+        ------
+        SnojoeError
+            If there is no such detector, or its file is damaged.
+        """
+        path = self.folder / f"{score}{_SUFFIX}"
+        check_sums(self.folder, only=[path.name])
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return np.asarray(file.get_tensor("calibration_"), np.float64)
+        except (OSError, SafetensorError) as error:
+            raise SnojoeError(f"{path}: not calibrated ({first_line(error)})") from None
+
     def scores(self) -> Iterator[str]:
         """The names of the detectors that are there."""
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):

@@ -9,6 +9,7 @@ import numpy as np
 
 from snojoe.measures.comparisons import holm
 from snojoe.measures.ood_metrics import AUROC, FPR95, OOD_METRICS
+from snojoe.results.at_work import AtWork
 from snojoe.results.formatting import claim, interval, listed, markdown_table, p_value, points
 from snojoe.results.scores_json import Means, Scores
 from snojoe.results.statistics_json import LEVEL, ComparedSet, Difference, Statistics
@@ -62,7 +63,7 @@ def overall(found: Sequence[Verdict]) -> str:
 
 
 def headline_markdown(
-    found: Sequence[Verdict], tables: Sequence[SetTable], statistics: Statistics
+    found: Sequence[Verdict], tables: Sequence[SetTable], statistics: Statistics, work: AtWork
 ) -> str:
     """``metrics/headline.md``: the verdicts, and JointEnergy beside SNoJoE; or of one network.
 
@@ -73,11 +74,14 @@ def headline_markdown(
     tables : sequence of SetTable
         `tables.table2_sets`.
     statistics : Statistics
+    work : AtWork
+        What is said of one network.
     """
     seeds = statistics.seeds
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
     if not found:
-        return _of_one_network(tables, f"{spread}; 95% interval for {claim(seeds)}")
+        table = _of_one_network(tables, f"{spread}; 95% interval for {claim(seeds)}")
+        return f"**{work.sentence}**\n\n{table}"
     header = ["OOD set", "percent", "JointEnergy", "SNoJoE", "difference", "p", "equal within"]
     rows = [row for table in tables for row in _rows(table, statistics)]
     return "\n\n".join(

@@ -16,6 +16,7 @@ from snojoe.inference.tuned import Tuning
 from snojoe.measures.curves import pr_series, roc_series
 from snojoe.measures.metrics import FloatArray
 from snojoe.params import Params
+from snojoe.results.at_work import at_work
 from snojoe.results.auto import auto_markdown
 from snojoe.results.classifier import classifier_metrics
 from snojoe.results.detector_store import score_and_keep
@@ -133,7 +134,7 @@ def write_metrics(
     write_scores(metrics / "scores.json", scores)
     write_summary(metrics / "summary.json", summary)
     write_statistics(metrics / "statistics.json", statistics)
-    return write_markdown(experiment, table2, scores, statistics)
+    return write_markdown(experiment, table2, scores, statistics, depth)
 
 
 def write_markdown(
@@ -141,6 +142,7 @@ def write_markdown(
     table2: pd.DataFrame,
     scores: Scores,
     statistics: Statistics,
+    sn_layers: int,
 ) -> str:
     """Write both forms of Table 2 and the headline, which is returned."""
     folders, seeds = experiment.folders, len(experiment.seeds)
@@ -153,7 +155,8 @@ def write_markdown(
     text += known_note(read_known(folders.prepared))
     full = full_table2_markdown(full_table2_sets(table2), seeds)
     full += left_out_note(set(table2.score))
-    headline = headline_markdown(verdicts(scores, statistics), tables, statistics)
+    work = at_work(experiment, sn_layers)
+    headline = headline_markdown(verdicts(scores, statistics), tables, statistics, work)
     write_text(folders.metrics / "table2.md", text)
     write_text(folders.metrics / "table2_full.md", full)
     write_text(folders.metrics / "headline.md", headline)

@@ -6,6 +6,7 @@ import pytest
 from report_files import make_experiment, prepared_sets
 
 from snojoe.data.class_names import COCO, VOC
+from snojoe.detectors.store import read_store, write_store
 from snojoe.results.report import read_page, render
 from snojoe.results.report.page import read_table
 from snojoe.support.files import write_json
@@ -71,7 +72,9 @@ def test_what_strangers_named_is_escaped(experiment):
     assert "<i>" not in html
 
 
-def test_it_can_be_read_without_seeing_it(page):
+@pytest.mark.parametrize("depth", [9, 0])
+def test_it_can_be_read_without_seeing_it(tmp_path, depth):
+    page = Page(page_of(make_experiment(tmp_path, depth)))
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -87,7 +90,57 @@ def test_it_can_be_read_without_seeing_it(page):
     assert labels == targets
 
 
-def test_it_opens_with_the_headline(page):
+def test_it_opens_with_what_the_detector_does(page):
+    before, main = page.text.split("Would another score do better?")
+    assert "8.3% false alarms [0.2, 38.5] of 12 in-distribution test images; 5% were" in before
+    assert "40.0% of a caught [12.2, 73.8] of 10 images" in before
+    assert re.search(
+        r"together, with spectral normalisation .*/sn9/seed0 , /.*/sn9/seed1 \. Of", before
+    )
+    assert "39 of val that the threshold is calibrated on, 0.6 to 13.5% are refused" in before
+    scores, limits = main.split("What limits it")[:2]
+    order = ["JointEnergy", "by pseudo-OOD images", "MSP", "ODIN", "after the fact", "MaxLogit"]
+    assert [scores.index(each) for each in order] == sorted(map(scores.index, order))
+    assert "Classes with few images to learn from <b>dog</b> (3)" in limits
+    assert "snojoe detect photos --score msp" in limits
+    assert re.search(
+        "cp -r /.*/models/sn9/seed0 shipped all that another machine .* networks", limits
+    )
+
+
+def test_the_pictures_come_before_the_tables_and_the_question_of_sn(page):
+    headings = ["Would another score", "What limits it", "Use it", "Pictures", "Joint energies"]
+    headings += ["Did spectral normalisation help?", "Table 2: every", "Table 3: SN on", "Sigma"]
+    main = page.text.split("How to read it", 1)[1]
+    assert [main.index(each) for each in headings] == sorted(map(main.index, headings))
+
+
+def test_of_one_network_there_is_nothing_of_sn(tmp_path):
+    made = make_experiment(tmp_path, 0)
+    html = page_of(made)
+    page = Page(html)
+    of_sn = r"\bSN\b|SNoJoE −|[Ss]pectral|Table 3|control|depth"
+    said = [page.text, *(each["alt"] for each in page.all("img"))]
+    assert not [found for text in said for found in re.findall(f".{{40}}(?:{of_sn})", text)]
+    assert "models/sn0/seed0" in page.text
+    assert "Mean average precision on val: 90.50%." in page.text
+    assert page.text.count("JointEnergy 60.50 ± 0.71") == 2 + 2  # of each set, here and in all
+    assert len(page.all("img")) > 20
+    assert sum(each.get("width") == "1000" for each in page.all("img")) == 4
+
+
+def test_without_pseudo_ood_images_only_the_test_sets_choose(experiment):
+    for seed in (0, 1):
+        folder = experiment.folders.detectors_of(9, seed)
+        measured = read_store(folder).measured
+        write_store(folder, measured, model="m", val="v")
+    text = Page(page_of(experiment)).text
+    assert "There are no pseudo-OOD images to choose by." in text
+    assert "FPR95 ↓ JointEnergy 8.3%" not in text
+    assert "--score" not in text
+
+
+def test_the_verdict_on_sn_is_the_headlines(page):
     text = page.text
     assert "Whether SN helps is not settled on a and texture." in text
     assert "AUROC stayed at 56.00% (+0.00 points, 95% interval for new trainings and new" in text
@@ -102,7 +155,8 @@ def test_every_picture_of_the_plots_folder_has_its_figures_as_text(page):
 
 
 def test_the_papers_figures_stand_beside_the_papers_data_alone(experiment):
-    assert "paper's" not in Page(page_of(experiment)).text.split("Table 2:")[1].split("Table 3")[0]
+    text = Page(page_of(experiment)).text
+    assert "paper's" not in text.split("Table 2: every")[1].split("Table 3: SN on")[0]
     prepared = experiment.folders.prepared
     write_json(prepared / "classes.json", VOC)
     write_json(prepared / "report.json", prepared_sets(a=7, texture=5_640))

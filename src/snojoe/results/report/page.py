@@ -18,6 +18,7 @@ from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import ALL_METRICS, AUPR, AUROC, FPR95, OOD_METRICS, Metric
 from snojoe.model.architectures import layer_names
 from snojoe.params import Params
+from snojoe.results.at_work import AtWork, at_work
 from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
 from snojoe.results.markdown import id_test_note, known_note
@@ -30,6 +31,7 @@ from snojoe.results.paper import (
     paper_cut,
     published,
 )
+from snojoe.results.report.limits import Limit, limits
 from snojoe.results.report.pictures import PictureSet, data_uri, picture_sets
 from snojoe.results.report.summaries import LayerSigma, mean_distances, sigma_by_layer
 from snojoe.results.scores_json import Scores, read_scores
@@ -57,6 +59,8 @@ class InlinePlot(NamedTuple):
 class Page:
     """What the template shows; `read_page` reads it."""
 
+    work: AtWork
+    limits: list[Limit]
     overall: str
     verdicts: list[Verdict]
     statistics: Statistics
@@ -100,7 +104,10 @@ def read_page(params: Params, folders: Folders) -> Page:
     found = verdicts(scores, statistics)
     alts = _alternative_texts(scores, table3, sigma, history)
     weights = experiment.normalized_weights(params.sn_layers)
+    work = at_work(experiment, params.sn_layers)
     return Page(
+        work=work,
+        limits=limits(experiment, params.sn_layers, params.data, sets, classes, work),
         overall=overall(found) if found else "",
         verdicts=found,
         statistics=statistics,
@@ -156,7 +163,7 @@ def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int
     never = frozen is None or frozen >= train.epochs
     return {
         "network": f"{params.model.arch}, {params.model.weights or 'random initial weights'}",
-        "SN": depth if params.sn_layers else "none",
+        **({"SN": depth} if params.sn_layers else {}),
         "training": f"epochs: {train.epochs}, batch size: {train.batch_size}; BatchNorm "
         + ("never frozen" if never else f"frozen after epoch {frozen}"),
         "seeds": ", ".join(map(str, params.seeds)),
@@ -187,7 +194,10 @@ def _alternative_texts(
         "roc": f"ROC curves of joint energy. {both(AUROC)}",
         "pr": f"Precision-recall curves of joint energy. {both(AUPR)}",
         "training": "Loss and val mAP by epoch. Val mAP after the last: "
-        + ", ".join(f"{model} {value:.1%}" for model, value in final.items())
+        + ", ".join(
+            f"{model} {value:.1%}" if len(final) > 1 else f"{value:.1%}"
+            for model, value in final.items()
+        )
         + ".",
         "sigma": "Spectral norm of each weight before and after training. Largest after it: "
         + ", ".join(f"{model} {value:.3g}" for model, value in largest.items())
