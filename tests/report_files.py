@@ -24,7 +24,7 @@ from snojoe.support.files import write_json
 LABELS = ["cat", "<b>dog</b>", "cow"]
 SETS = ("a", "texture")
 IMAGES = {"id": 12, "a": 10, "texture": 9}
-PLOTS = ("ablation", "distances", "histograms", "pr", "roc", "sigma", "training")
+PLOTS = ("ablation", "distances", "histograms", "leaderboard", "pr", "roc", "sigma", "training")
 TAU = 2.0
 SIDE = 24
 
@@ -87,6 +87,12 @@ def make_experiment(tmp_path, depth=9):
     write_statistics(metrics / "statistics.json", statistics(table, images=IMAGES))
     write_scores(metrics / "scores.json", scores_of(table, quality))
     table.to_csv(metrics / "table2.csv", index=False)
+    pd.DataFrame(
+        {"ood_set": name, "ood_class": f"<i>{name}{i}", "images": 3, "score": "joint_energy"}
+        | {"model": "sn" if both else "control", "fpr95": 10.0 * i, "auroc": 90.0 - i}
+        for name in SETS
+        for i in range(12)
+    ).to_csv(metrics / "ood_classes.csv", index=False)
     if both:
         depths = pd.concat(table3().assign(ood_set=name) for name in SETS)
         depths.to_csv(metrics / "table3.csv", index=False)

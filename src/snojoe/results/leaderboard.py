@@ -14,7 +14,7 @@ from snojoe.measures.ranks import mean_ranks
 from snojoe.results.formatting import markdown_table
 from snojoe.results.grids import Grid, ScoreRow
 
-MODELS = {"control": "control", "sn": "with SN"}
+MODELS = {"control": "without SN", "sn": "with SN"}
 
 
 class Place(NamedTuple):
@@ -77,11 +77,12 @@ def leaderboard_markdown(places: Sequence[Place], distances: Mapping[str, str | 
         (f"{name} ({distance})" if distance else name, [name])
         for name, distance in distances.items()
     ]
+    several = len({place.model for place in places}) > 1
     header = ["", "mean rank", "95% interval"]
     header += [f"{title}: AUROC ↑, FPR95 ↓" for title, _ in columns]
     rows = [
         [
-            f"{place.title}, {MODELS[place.model]}",
+            place.title + (f", {MODELS[place.model]}" if several else ""),
             f"{place.rank:.1f}",
             "–" if np.isnan(place.low) else f"{place.low:.1f} to {place.high:.1f}",
             *(

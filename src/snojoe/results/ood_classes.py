@@ -51,6 +51,15 @@ def ood_classes(grid: Grid[ScoreRow], ids: Mapping[str, Sequence[str]]) -> pd.Da
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)] if frames else empty
 
 
+def passing_classes(classes: pd.DataFrame, score: str, model: str) -> dict[str, pd.DataFrame]:
+    """OOD set -> its classes by one score on one model, those that pass most often first."""
+    of_row = classes[(classes.score == score) & (classes.model == model)]
+    return {
+        str(ood_set): of_set.sort_values(["fpr95", "ood_class"], ascending=[False, True])
+        for ood_set, of_set in of_row.groupby("ood_set", sort=False)
+    }
+
+
 def class_of(image: str) -> str:
     """The innermost folder of an image's name; empty for one that lies in none."""
     return PurePosixPath(image).parent.name

@@ -285,13 +285,15 @@ def plot_leaderboard(path: Path, places: Sequence[Place]) -> None:
     title = "Mean rank over the OOD sets, by AUROC, 95% interval"
     with _figure(path, title, (6.4, 1.4 + 0.24 * len(scores))) as figure:
         axes = figure.subplots()
-        for model in _styles({place.model for place in places}):
+        models = _styles({place.model for place in places})
+        for model, style in models.items():
             rows = [place for place in places if place.model == model]
             at = [height[row.title] - 0.15 * (model == "sn") for row in rows]
-            color = MODEL_STYLES[model]["color"]
+            color = style["color"]
             axes.hlines(at, [row.low for row in rows], [row.high for row in rows], color=color)
             marker = "os"[model == "sn"]
-            axes.plot([row.rank for row in rows], at, marker, color=color, label=MODELS[model])
+            label = MODELS[model] if len(models) > 1 else style["label"]
+            axes.plot([row.rank for row in rows], at, marker, color=color, label=label)
         axes.set_yticks(list(height.values()), list(height))
         axes.set(xlabel=f"mean rank of {len(places)}, 1 is the best", ylim=(0.3, len(scores) + 0.7))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -3,7 +3,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from report_files import make_experiment, prepared_sets
+from report_files import PLOTS, make_experiment, prepared_sets
 
 from snojoe.data.class_names import COCO, VOC
 from snojoe.detectors.store import read_store, write_store
@@ -126,7 +126,7 @@ def test_of_one_network_there_is_nothing_of_sn(tmp_path):
     assert "Mean average precision on val: 90.50%." in page.text
     assert page.text.count("JointEnergy 60.50 ± 0.71") == 2 + 2  # of each set, here and in all
     assert len(page.all("img")) > 20
-    assert sum(each.get("width") == "1000" for each in page.all("img")) == 4
+    assert sum(each.get("width") == "1000" for each in page.all("img")) == 5
 
 
 def test_without_pseudo_ood_images_only_the_test_sets_choose(experiment):
@@ -151,7 +151,15 @@ def test_every_picture_of_the_plots_folder_has_its_figures_as_text(page):
     alts = [each["alt"] for each in page.all("img")]
     assert any("AUROC in percent without and with SN: a 56.00 and 56.00;" in alt for alt in alts)
     assert any("0.50 at depth 0, 47.50 at depth 7" in alt for alt in alts)
-    assert sum(each.get("width") == "1000" for each in page.all("img")) == 7
+    assert any("First: JointEnergy" in alt for alt in alts)
+    assert sum(each.get("width") == "1000" for each in page.all("img")) == len(PLOTS)
+
+
+def test_the_classes_that_pass_most_often_are_shown(page):
+    text = page.text.split("Which classes pass?")[-1].split("Joint energies")[0]
+    assert re.search(r"<i>a11 3 110\.0 79\.0 <i>a10 3 100\.0 80\.0", text)
+    assert "<i>a2 " in text
+    assert "<i>a1 " not in text  # the eleventh
 
 
 def test_the_papers_figures_stand_beside_the_papers_data_alone(experiment):

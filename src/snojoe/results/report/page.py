@@ -14,6 +14,7 @@ from PIL import Image
 
 from snojoe.data.overlap import read_known
 from snojoe.data.prepared import PreparedSets, read_classes, read_prepared_sets
+from snojoe.detectors import DETECTORS, JointEnergy
 from snojoe.experiment import Folders
 from snojoe.measures.ood_metrics import ALL_METRICS, AUPR, AUROC, FPR95, OOD_METRICS, Metric
 from snojoe.model.architectures import layer_names
@@ -21,7 +22,9 @@ from snojoe.params import Params
 from snojoe.results.at_work import AtWork, at_work
 from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
+from snojoe.results.leaderboard import MODELS
 from snojoe.results.markdown import id_test_note, known_note
+from snojoe.results.ood_classes import passing_classes
 from snojoe.results.paper import (
     JOINT_ENERGYS,
     OF_JOINT_ENERGYS,
@@ -44,6 +47,8 @@ from snojoe.results.tables import (
     table2_sets,
     table3_sets,
 )
+
+_SHOWN_CLASSES = 10
 
 
 class InlinePlot(NamedTuple):
@@ -73,6 +78,7 @@ class Page:
     table3: list[SetTable]
     plots: Mapping[str, InlinePlot]
     picture_sets: list[PictureSet]
+    ood_classes: Mapping[str, list[tuple[str, int, float, float]]]
     threshold: float
     sigmas: list[LayerSigma]
     distances: list[tuple[str, str, list[float]]]
@@ -102,7 +108,7 @@ def read_page(params: Params, folders: Folders) -> Page:
     sets, classes = read_prepared_sets(folders.prepared), read_classes(folders.prepared)
     beside2 = beside_table2(sets, classes)
     found = verdicts(scores, statistics)
-    alts = _alternative_texts(scores, table3, sigma, history)
+    alts = _alternative_texts(scores, table2, table3, sigma, history)
     weights = experiment.normalized_weights(params.sn_layers)
     work = at_work(experiment, params.sn_layers)
     return Page(
@@ -120,6 +126,7 @@ def read_page(params: Params, folders: Folders) -> Page:
         table3=[] if table3 is None else _table3_sets(table3, folders, sets, classes),
         plots={name: _inlined(folders.plots / f"{name}.png", alt) for name, alt in alts.items()},
         picture_sets=picture_sets(experiment, classes, params.sn_layers),
+        ood_classes=_classes(folders, params.sn_layers),
         threshold=experiment.threshold(params.sn_layers, params.seeds[0]),
         sigmas=sigma_by_layer(sigma, layer_names(params.model.arch)),
         distances=mean_distances(distances),
@@ -127,6 +134,21 @@ def read_page(params: Params, folders: Folders) -> Page:
         others_note=OF_JOINT_ENERGYS if beside2[JOINT_ENERGYS] else "",
         tuned=bool(statistics.tuning),
     )
+
+
+def _classes(folders: Folders, sn_layers: int) -> dict[str, list[tuple[str, int, float, float]]]:
+    """By OOD set the first classes of `passing_classes`: name, images, FPR95 and AUROC."""
+    found = passing_classes(
+        read_table(folders.metrics / "ood_classes.csv"),
+        JointEnergy.name,
+        "sn" if sn_layers else "control",
+    )
+    columns = ["ood_class", "images", "fpr95", "auroc"]
+    return {
+        name: list(of_set[columns].head(_SHOWN_CLASSES).itertuples(index=False, name=None))
+        for name, of_set in found.items()
+        if len(of_set) > 1
+    }
 
 
 def _table3_sets(
@@ -172,8 +194,24 @@ def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int
     }
 
 
+def _first(table2: pd.DataFrame) -> str:
+    """The three rows of the lowest mean rank, in words."""
+    means = table2.groupby(["ood_set", "score", "model"])[AUROC.name].mean()
+    ranks = means.groupby("ood_set").rank(ascending=False).groupby(["score", "model"]).mean()
+    first = ranks.sort_values(kind="stable").head(3).reset_index()
+    several = len(table2.model.unique()) > 1
+    return ", ".join(
+        f"{DETECTORS[score].title}{f' {MODELS[model]}' if several else ''} ({rank:.1f})"
+        for score, model, rank in first.itertuples(index=False, name=None)
+    )
+
+
 def _alternative_texts(
-    scores: Scores, table3: pd.DataFrame | None, sigma: pd.DataFrame, history: pd.DataFrame
+    scores: Scores,
+    table2: pd.DataFrame,
+    table3: pd.DataFrame | None,
+    sigma: pd.DataFrame,
+    history: pd.DataFrame,
 ) -> dict[str, str]:
     """For each picture what it shows, and the figures that a look at it would give."""
 
@@ -191,6 +229,7 @@ def _alternative_texts(
     largest = sigma[sigma["epoch"] == sigma["epoch"].max()].groupby("model")["sigma"].max()
     alts = {
         "histograms": f"Histograms of the joint energy of ID test and OOD images. {both(FPR95)}",
+        "leaderboard": f"Mean rank of every score over the OOD sets. First: {_first(table2)}.",
         "roc": f"ROC curves of joint energy. {both(AUROC)}",
         "pr": f"Precision-recall curves of joint energy. {both(AUPR)}",
         "training": "Loss and val mAP by epoch. Val mAP after the last: "
