@@ -101,8 +101,8 @@ def look(
         found.lines.append(f"{path}: other images, {_content(archive)}")
         if known := known_classes(filter(is_image, archive), read.classes):
             found.doubts.append(
-                f"{path}: the labelled images seem to know {overlap.describe(known)}; such are no "
-                "outliers: leave them out"
+                f"{path}: the labelled images seem to know {overlap.describe(known)}; if that is "
+                "so, they are no outliers and to be left out"
             )
         if number < _FEW_OOD:
             found.doubts.append(

@@ -98,8 +98,9 @@ def read_sets(data: Data, locate: Callable[[ArchiveSource], Path], scratch: Path
         for name, found in ood.items()
     }
     notes += [
-        f"ood/{name}: the in-distribution set seems to know {overlap.describe(classes)}; such are "
-        f"no outliers: leave them out (data.ood.{name}.classes lists the folders that stay)"
+        f"ood/{name}: the in-distribution set seems to know {overlap.describe(classes)}; if "
+        "that is so, they are no outliers and to be left out "
+        f"(data.ood.{name}.classes lists what stays)"
         for name, classes in known.items()
         if classes
     ]
