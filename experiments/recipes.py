@@ -2,7 +2,7 @@
 
 Of VOC2012's train and val and VOC2007's trainval so many images are drawn as somebody has labelled,
 and divided as `snojoe init` divides them; recipes are compared on VOC2007's test and two OOD sets,
-which have 841, 1,103 and 900 images whatever the number. FOLDER has archives/ and weights/.
+which have 841, 1,076 and 900 images whatever the number. FOLDER has archives/ and weights/.
 Killed and called again, it goes on with the trainings that are missing.
 
     python experiments/recipes.py FOLDER docs/findings/recipes.csv
