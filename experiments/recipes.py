@@ -172,6 +172,19 @@ def markdown(table: pd.DataFrame) -> str:
     return markdown_table([*heading, "CPU minutes"], rows)
 
 
+def ranked(recipe: str, images: int, seed: int, scratch: Path) -> str:
+    """Every score by the network that a recipe has left."""
+    from snojoe.experiment import Folders
+    from snojoe.results.grids import score_grid
+    from snojoe.results.leaderboard import leaderboard, leaderboard_markdown
+    from snojoe.results.stored import Experiment
+
+    folders = Folders(scratch / f"{recipe.replace(' ', '-')}-{images}-{seed}")
+    experiment = Experiment(folders, list(OOD), [seed])
+    places = leaderboard(score_grid(experiment, 0), experiment.clusters())
+    return leaderboard_markdown(places, dict.fromkeys(OOD), seeds=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="with archives and weights")
@@ -180,10 +193,18 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=int, default=COUNTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--show", action="store_true", help="print the table as Markdown alone")
+    parser.add_argument(
+        "--leaderboard",
+        action="store_true",
+        help="print every score of the first recipe and number",
+    )
     parser.add_argument("--scratch", type=Path, default=Path(".checkpoints/recipes"))
     options = parser.parse_args()
     if options.show:
         return print(markdown(pd.read_csv(options.table)))
+    if options.leaderboard:
+        first = options.recipes[0], options.images[0], options.seeds[0]
+        return print(ranked(*first, options.scratch))
     options.scratch = options.scratch.resolve()
     options.scratch.mkdir(parents=True, exist_ok=True)
     for name in ("archives", "weights"):

@@ -54,14 +54,16 @@ def test_odin_as_it_is_untuned_shares_its_place_with_max_logit(grid):
 
 
 def test_sets_that_are_marked_have_means(grid):
-    text = leaderboard_markdown(leaderboard(grid, clusters(grid)), NEAR_FAR)
+    text = leaderboard_markdown(leaderboard(grid, clusters(grid)), NEAR_FAR, 2)
     header = text.splitlines()[0]
+    assert "for new trainings and new images" in text
     assert "near (near): AUROC ↑, FPR95 ↓" in header
     assert "mean" not in header.replace("mean rank", "")
     assert groups_of({"a": "near", "b": "near", "c": "far"}) == {"near": ["a", "b"]}
     assert groups_of({"a": None, "b": None}) == {"all": ["a", "b"]}
     assert groups_of({"a": None}) == {}
-    same = leaderboard_markdown(leaderboard(grid, clusters(grid)), {"near": None, "far": None})
+    same = leaderboard_markdown(leaderboard(grid, clusters(grid)), {"near": None, "far": None}, 1)
+    assert "for this training and new images" in same
     places = leaderboard(grid, clusters(grid))
     mean = np.mean([*places[0].auroc.values()])
     assert f" {mean:.2f}, " in same.splitlines()[2]

@@ -11,7 +11,7 @@ from snojoe.detectors import DETECTORS
 from snojoe.measures.clusters import Clusters
 from snojoe.measures.ood_metrics import AUROC, FPR95
 from snojoe.measures.ranks import mean_ranks
-from snojoe.results.formatting import markdown_table
+from snojoe.results.formatting import claim, markdown_table
 from snojoe.results.grids import Grid, ScoreRow
 
 MODELS = {"control": "without SN", "sn": "with SN"}
@@ -62,7 +62,9 @@ def leaderboard(grid: Grid[ScoreRow], clusters: Mapping[str, Clusters]) -> list[
     return sorted(places, key=lambda place: (place.rank, -float(np.mean([*place.auroc.values()]))))
 
 
-def leaderboard_markdown(places: Sequence[Place], distances: Mapping[str, str | None]) -> str:
+def leaderboard_markdown(
+    places: Sequence[Place], distances: Mapping[str, str | None], seeds: int
+) -> str:
     """The table for people.
 
     Parameters
@@ -70,6 +72,8 @@ def leaderboard_markdown(places: Sequence[Place], distances: Mapping[str, str | 
     places : sequence of Place
     distances : mapping
         OOD set -> "near", "far" or None, as the parameters mark it: of each kind there is a mean.
+    seeds : int
+        Number of trainings.
     """
     groups = groups_of(distances)
     columns = [(f"mean of {kind}", names) for kind, names in groups.items()]
@@ -96,7 +100,7 @@ def leaderboard_markdown(places: Sequence[Place], distances: Mapping[str, str | 
     return (
         f"{markdown_table(header, rows)}\n\n"
         "Ranks are by AUROC, in each OOD set, and their mean over the sets; the interval is for "
-        "new trainings and new images. AUROC and FPR95 in percent, means over seeds. What is first "
+        f"{claim(seeds)}. AUROC and FPR95 in percent, means over seeds. What is first "
         "here was chosen by these OOD sets and need not be first on others: `metrics/auto.md` says "
         "what would have been chosen without them.\n"
     )

@@ -99,7 +99,7 @@ def write_leaderboard(params: Params, experiment: Experiment, grid: Grid[ScoreRo
     """Write every score's place, as a table and as a picture."""
     places = leaderboard(grid, experiment.clusters())
     distances = {name: source.distance for name, source in params.data.ood.items()}
-    text = leaderboard_markdown(places, distances)
+    text = leaderboard_markdown(places, distances, len(experiment.seeds))
     write_text(experiment.folders.metrics / "leaderboard.md", text)
     plot_leaderboard(experiment.folders.plots / "leaderboard.png", places)
 
