@@ -155,8 +155,9 @@ def model_folder(folder: Path, seed: int = 0) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: `make test` has two processes."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """The longest files first: `make test` has two processes."""
+    longest = ("test_pipeline.py", "test_versioning.py", "test_project.py")
+    items.sort(key=lambda item: item.path.name not in longest)
 
 
 @pytest.fixture
