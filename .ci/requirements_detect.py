@@ -46,8 +46,8 @@ def needed(roots: tuple[str, ...]) -> set[str]:
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
     """Name and lines of each pinned version."""
-    for block in re.findall(r"^\S.*\\\n(?: +--hash=.+\n)+", text, re.M):
-        yield re.match(r"[\w.-]+", block)[0], block  # type: ignore[index]
+    for found in re.finditer(r"^([\w.-]+).*\\\n(?: +--hash=.+\n)+", text, re.M):
+        yield found[1], found[0]
 
 
 def slim(requirements: str) -> str:

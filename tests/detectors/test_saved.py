@@ -60,7 +60,7 @@ def test_the_format_is_in_the_file_and_no_pickle(tmp_path):
     save_detector(fit_detector("vim", outputs(0), outputs(1), HEAD), tmp_path / "d")
     with safe_open(tmp_path / "d", framework="numpy") as file:
         header = json.loads(file.metadata()["snojoe.detector"])
-    assert (header["format"], header["name"]) == (1, "vim")
+    assert (header["format"], header["name"]) == (2, "vim")
 
 
 def test_what_cannot_be_saved_is_said(tmp_path):
@@ -99,7 +99,7 @@ def test_a_score_of_ones_own_that_cannot_be_stored_is_said(learnt, message, tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "this version has no detector format 2"),
+        ({"format": 1}, "this version has no detector format 1"),
         ({"name": "gone"}, r"not a saved detector \('gone'\)"),
         ({"params": {"a": 1}}, "not a saved detector"),
         ({"kinds": {"gaussians_": "os"}}, "not a saved detector"),

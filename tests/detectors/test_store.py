@@ -1,8 +1,11 @@
 """A folder of one model's detectors."""
 
+import json
+
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import save, save_file
 
 from snojoe.detectors import LinearHead, ModelOutputs, fit_detector
 from snojoe.detectors.store import keep_detector, read_store, write_store
@@ -56,3 +59,17 @@ def test_another_version_is_named(folder, monkeypatch):
     monkeypatch.setattr("snojoe.detectors.store.FORMAT", 2)
     with pytest.raises(SnojoeError, match="this version has no store format 1"):
         read_store(folder)
+
+
+def test_a_store_without_noise_is_read_as_before(tmp_path):
+    write_store(tmp_path, {"max_logit": {"id": np.ones(2)}}, model="m", val="v")
+    path = tmp_path / "measured.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["snojoe.measured"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del header["noise"]
+    path.write_bytes(save(arrays, metadata={"snojoe.measured": json.dumps(header)}))
+    write_sums(tmp_path)
+    store = read_store(tmp_path)
+    assert store.noise == {}
+    assert store.measured["max_logit"]["id"].tolist() == [1, 1]

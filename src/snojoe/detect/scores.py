@@ -82,11 +82,12 @@ def stored_scorer(model: Path, score: str) -> Scorer:
 
     if score not in DETECTORS:
         raise SnojoeError(f"score: expected one of {', '.join(DETECTORS)}; got {score!r}")
-    scorer, val = _scorer(_belonging(model, score), score), read_config(model).val
+    store, val = _belonging(model, score), read_config(model).val
+    scorer = _scorer(store, score)
     own = read_calibration(model, score)
     if own is not None:
         scorer.detector.calibrate_scores(own)
-    elif _belonging(model, score).val != val.sha256:
+    elif store.val != val.sha256:
         raise SnojoeError(
             f"{model}: calibrated on {val.source} without {score}, whose detector was not there "
             "then; expected `snojoe calibrate` again"

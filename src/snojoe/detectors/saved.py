@@ -18,7 +18,8 @@ from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_file
 from snojoe.support.text import first_line
 
-FORMAT = 1
+FORMAT = 2
+"""In 1 some scores read the other array, and KNN knew no k of its own."""
 
 _HEADER = "snojoe.detector"
 # Attributes that are objects of ours: class -> the arrays that they consist of.

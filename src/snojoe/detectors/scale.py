@@ -5,15 +5,14 @@ ICLR 2024, with the joint energy in the place of logsumexp.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from snojoe.detectors._activations import kept_count, largest, whole_to_part
-from snojoe.detectors.base import OutputsDetector
-from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.detectors._activations import whole_to_part
+from snojoe.detectors.ash import ASH
 from snojoe.measures.metrics import FloatArray
-from snojoe.model.energy import joint_energy
 
 
-class SCALE(OutputsDetector):
+class SCALE(ASH):
     """The joint energy of hidden features that are scaled as a whole.
 
     Parameters
@@ -27,16 +26,9 @@ class SCALE(OutputsDetector):
 
     name = "scale"
     title = "SCALE"
-    consumes = ("hidden",)
 
     def __init__(self, pruned: float = 0.85, accept: float = 0.95) -> None:
-        super().__init__(accept)
-        self.pruned = pruned
+        super().__init__(pruned, accept)
 
-    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
-        self.k_ = kept_count(self.pruned, outputs.hidden.shape[1])
-        self.head_ = head
-
-    def _score(self, outputs: ModelOutputs) -> FloatArray:
-        ratio = whole_to_part(outputs.hidden, largest(outputs.hidden, self.k_))
-        return joint_energy(self.head_.logits(outputs.hidden * np.exp(ratio)))
+    def _shaped(self, hidden: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
+        return hidden * np.exp(whole_to_part(hidden, kept))

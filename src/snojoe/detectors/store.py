@@ -151,7 +151,8 @@ def read_store(folder: Path) -> Store:
                 measured.setdefault(score, {})[name] = file.get_tensor(key)
         if header["format"] != FORMAT:
             raise SnojoeError(f"{folder}: this version has no store format {header['format']!r}")
-        known = {name: header[name] for name in ("model", "val", "pseudo_fpr95", "noise")}
-        return Store(folder, measured=measured, **known)
+        known = {name: header[name] for name in ("model", "val", "pseudo_fpr95")}
+        noise = header.get("noise", {})  # which earlier stores have not
+        return Store(folder, measured=measured, noise=noise, **known)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SnojoeError(f"{folder / _MEASURED}: not readable ({first_line(error)})") from None

@@ -53,7 +53,7 @@ class PageWriter:
     ) -> None:  # fmt: skip
         self._environment = Environment(
             loader=ChoiceLoader(
-                [PackageLoader("snojoe.detect", "page"), PackageLoader("snojoe", "support")]
+                [PackageLoader("snojoe.detect", "page"), PackageLoader("snojoe.results", "report")]
             ),
             autoescape=True,
             undefined=StrictUndefined,
