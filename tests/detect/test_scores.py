@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import jpeg, model_folder, write_folder
+from PIL import Image
 
 import snojoe
 from snojoe.cli import main
@@ -119,18 +120,26 @@ def test_detectors_are_shipped_within_the_models_folder(root, model, tmp_path):
     places = r"shipped/scores: `dvc repro score`.*; joint_energy needs none"
     with pytest.raises(SnojoeError, match=places):
         snojoe.load_detector(tmp_path / "shipped", score="knn")
-    bare = snojoe.load_detector(tmp_path / "shipped")
-    assert bare.measured == {}
-    code = (
-        "import sys, snojoe; snojoe.load_detector('shipped'); "
-        "print([name for name in sys.modules if name.startswith('snojoe.detectors')])"
-    )
-    printed = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
-    assert printed == "[]\n"
+    assert snojoe.load_detector(tmp_path / "shipped").measured == {}
     shutil.copytree(root.detectors_of(9, 0), tmp_path / "shipped/scores")
     shipped = snojoe.load_detector(tmp_path / "shipped", score="knn")
     assert shipped(IMAGES) == snojoe.load_detector(model, score="knn")(IMAGES)
     assert snojoe.load_detector(tmp_path / "shipped").measured.keys() == {"id", "far"}
+
+
+def test_joint_energy_waits_for_no_library_of_other_scores_and_no_compiler(root, model, tmp_path):
+    shutil.copytree(model, tmp_path / "shipped")
+    shutil.copytree(root.detectors_of(9, 0), tmp_path / "shipped/scores")
+    code = """
+import sys, snojoe
+detector = snojoe.load_detector("shipped")
+detector(["image.png"])
+heavy = ("matplotlib", "pandas", "pyarrow", "scipy.stats", "sklearn", "torch._dynamo")
+print(sorted(detector.measured), [name for name in heavy if name in sys.modules])
+"""
+    Image.new("RGB", (40, 40)).save(tmp_path / "image.png")
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
+    assert printed == "['far', 'id'] []\n"
 
 
 def test_what_does_not_belong_to_the_model_is_refused(root, model, tmp_path):

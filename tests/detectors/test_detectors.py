@@ -23,6 +23,7 @@ from snojoe.detectors import (
     ModelOutputs,
     OutputsDetector,
     fit_detector,
+    registry,
 )
 from snojoe.detectors.knn import KNN
 from snojoe.detectors.relative_mahalanobis import RelativeMahalanobis
@@ -108,21 +109,21 @@ def new_file(tmp_path, monkeypatch):
 
 def test_a_score_is_one_file(new_file):
     new_file(MinLogit="min_logit")
-    registry = detectors._registry()
-    assert registry.keys() - DETECTORS.keys() == {"min_logit"}
-    assert registry["min_logit"]().fit([[1.0, 2.0]]).score_samples([[3.0, 4.0]]) == [3.0]
+    found = registry._registry()
+    assert found.keys() - DETECTORS.keys() == {"min_logit"}
+    assert found["min_logit"]().fit([[1.0, 2.0]]).score_samples([[3.0, 4.0]]) == [3.0]
 
 
 def test_two_scores_of_one_name_are_refused(new_file):
     new_file(MinLogit="max_logit")
     with pytest.raises(TypeError, match="MaxLogit and MinLogit have one name"):
-        detectors._registry()
+        registry._registry()
 
 
 def test_a_string_is_no_tuple_of_fields(new_file):
     new_file(consumes="'features'", MinFeature="min_feature")
     with pytest.raises(TypeError, match=r"MinFeature.consumes: expected a tuple.*got 'features'"):
-        detectors._registry()
+        registry._registry()
 
 
 @pytest.mark.parametrize("detector", DETECTORS.values())

@@ -4,7 +4,7 @@ from safetensors.torch import save_file
 from torchvision import models as zoo
 
 from snojoe.model.architectures import LEAST_SIZE, layer_names
-from snojoe.model.classifier import build_classifier
+from snojoe.model.classifier import Unfilled, build_classifier
 from snojoe.support.errors import SnojoeError
 
 # The plain pooled features of torchvision's own networks.
@@ -57,6 +57,19 @@ def test_a_trunk_takes_its_least_image(arch):
     if size > min(LEAST_SIZE.values()):
         with pytest.raises(RuntimeError, match="Output size is too small"):
             model(torch.zeros(2, 3, size - 1, size - 1))
+
+
+@pytest.mark.parametrize("arch", ["resnet10", *FEATURES])
+def test_nothing_is_drawn_for_a_network_that_is_given_its_weights(arch):
+    drawn = build_classifier(arch, 3).eval()
+    before = torch.get_rng_state()
+    with Unfilled():
+        model = build_classifier(arch, 3).eval()
+    assert torch.equal(torch.get_rng_state(), before)
+    model.load_state_dict(drawn.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(model(images), drawn(images))
 
 
 def test_safetensors_weights_load_too(tmp_path):

@@ -5,99 +5,17 @@ A score that is put into this package as a file, a class with `name`, `title`, `
 whose order no file knows.
 """
 
-from dataclasses import fields
 from importlib import import_module
-from pkgutil import iter_modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from snojoe.detectors.base import ArrayDetector, Detector, OutputsDetector
-from snojoe.detectors.isolation_forest import IsolationForest
-from snojoe.detectors.joint_energy import JointEnergy
-from snojoe.detectors.lof import LOF
-from snojoe.detectors.mahalanobis import Mahalanobis
-from snojoe.detectors.max_logit import MaxLogit
-from snojoe.detectors.msp import MSP
-from snojoe.detectors.odin import ODIN
-from snojoe.detectors.outputs import LinearHead, ModelOutputs
-from snojoe.detectors.saved import load_detector, save_detector
-
-PAPER_DETECTORS: tuple[type[Detector], ...] = (
-    MaxLogit,
-    MSP,
-    ODIN,
-    Mahalanobis,
-    LOF,
-    IsolationForest,
-    JointEnergy,
-)
-"""The rows of Table 2, in its order; its eighth is JointEnergy on the normalised network."""
+if TYPE_CHECKING:
+    from snojoe.detectors.registry import *  # noqa: F403
 
 
-def _registry() -> dict[str, type[Detector]]:
-    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    found = [
-        thing
-        for module in modules
-        for thing in vars(module).values()
-        if isinstance(thing, type)
-        and issubclass(thing, Detector)
-        and thing.__module__ == module.__name__
-        and "name" in vars(thing)
-    ]
-    known = {field.name for field in fields(ModelOutputs)}
-    registry = {detector.name: detector for detector in PAPER_DETECTORS}
-    for detector in sorted(found, key=lambda detector: detector.title):
-        other = registry.setdefault(detector.name, detector)
-        if other is not detector:
-            names = f"{other.__name__} and {detector.__name__}"
-            raise TypeError(f"{names} have one name, {detector.name!r}")
-        if not known.issuperset(detector.consumes):  # a string is one of letters
-            raise TypeError(
-                f"{detector.__name__}.consumes: expected a tuple of {', '.join(sorted(known))}; "
-                f"got {detector.consumes!r}"
-            )
-    return registry
-
-
-DETECTORS: dict[str, type[Detector]] = _registry()
-"""Name -> class: the paper's scores in its order, then all others by title."""
-
-
-def fit_detector(
-    name: str, train: ModelOutputs, val: ModelOutputs, head: LinearHead, **params: Any
-) -> Detector:
-    """The detector `name` with `params`, fitted on the split that it asks for.
-
-    `val` has images that it may learn from: none on which it will be calibrated.
-
-    Raises
-    ------
-    ValueError
-        For an unknown `name`.
-    """
-    if name not in DETECTORS:
-        raise ValueError(f"name must be one of {', '.join(DETECTORS)}, got {name!r}")
-    detector = DETECTORS[name](**params)
-    seen = {"train": train, "val": val}[detector.fitted_on]
-    return detector.fit_outputs(seen, head, val if detector.matched_on else None)
-
-
-__all__ = [
-    "DETECTORS",
-    "LOF",
-    "MSP",
-    "ODIN",
-    "PAPER_DETECTORS",
-    "ArrayDetector",
-    "Detector",
-    "IsolationForest",
-    "JointEnergy",
-    "LinearHead",
-    "Mahalanobis",
-    "MaxLogit",
-    "ModelOutputs",
-    "OutputsDetector",
-    "fit_detector",
-    "load_detector",
-    "save_detector",
-]
+def __getattr__(name: str) -> Any:
+    """Importing scikit-learn takes a second: who only reads what is stored does not wait for it."""
+    if not name.startswith("_"):
+        registry = import_module(f"{__name__}.registry")
+        if name in registry.__all__:
+            return getattr(registry, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

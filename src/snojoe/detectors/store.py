@@ -13,17 +13,19 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from snojoe.detectors.base import Detector
-from snojoe.detectors.saved import load_detector, save_detector
 from snojoe.measures.metrics import FloatArray
 from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_file, check_sums, write_sums
 from snojoe.support.text import first_line
+
+if TYPE_CHECKING:
+    from snojoe.detectors import Detector
 
 FORMAT = 1
 ID = "id"
@@ -39,6 +41,8 @@ Measured = Mapping[str, Mapping[str, FloatArray]]
 
 def keep_detector(folder: Path, detector: Detector) -> None:
     """Write a detector into the folder, which `write_store` then completes."""
+    from snojoe.detectors.saved import save_detector
+
     save_detector(detector, folder / f"{detector.name}{_SUFFIX}")
 
 
@@ -103,6 +107,8 @@ class Store:
         SnojoeError
             If there is none, or its file is damaged.
         """
+        from snojoe.detectors.saved import load_detector
+
         if score not in (there := list(self.scores())):
             raise SnojoeError(
                 f"{self.folder}: has no detector {score}; there are {', '.join(there) or 'none'}"

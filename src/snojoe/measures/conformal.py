@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
+from scipy.special import betaincc, betaincinv
 
 from snojoe.measures.metrics import FloatArray
 
@@ -49,8 +49,8 @@ def conformal_rank(n: int, accept: float = 0.95, confidence: float | None = None
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence!r}")
     ranks = np.arange(1, n + 1)
-    promised = beta.sf(accept, n + 1 - ranks, ranks) >= confidence
-    return int(np.count_nonzero(promised))  # sf falls with k
+    promised = betaincc(n + 1 - ranks, ranks, accept) >= confidence
+    return int(np.count_nonzero(promised))  # which falls with k
 
 
 def least_images(accept: float = 0.95, confidence: float | None = None) -> int:
@@ -67,8 +67,8 @@ def accepted_interval(n: int, rank: int, confidence: float = 0.95) -> tuple[floa
     if not rank:
         return 1.0, 1.0
     tail = (1 - confidence) / 2
-    shares = beta(n + 1 - rank, rank)
-    return float(shares.ppf(tail)), float(shares.ppf(1 - tail))
+    low, high = betaincinv(n + 1 - rank, rank, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def p_values(calibration: ArrayLike, scores: ArrayLike) -> FloatArray:
@@ -118,6 +118,6 @@ def benjamini_hochberg(p: ArrayLike, fdr: float) -> NDArray[np.bool_]:
 def share_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's interval of a share of which `count` of n were seen, as fractions."""
     tail = (1 - confidence) / 2
-    low = beta.ppf(tail, count, n - count + 1) if count else 0.0
-    high = beta.ppf(1 - tail, count + 1, n - count) if count < n else 1.0
+    low = betaincinv(count, n - count + 1, tail) if count else 0.0
+    high = betaincinv(count + 1, n - count, 1 - tail) if count < n else 1.0
     return float(low), float(high)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as zoo
-from torchvision.models.resnet import BasicBlock, ResNet
+from torch.overrides import TorchFunctionMode
 
 from snojoe.model import timm_networks
 from snojoe.model.architectures import TRUNKS, is_timm, layer_names
@@ -20,7 +19,12 @@ from snojoe.model.preprocessing import MEAN, STD, Statistics
 from snojoe.model.state_dict import load_trunk, read_state
 from snojoe.model.weights import WEIGHTS_SUFFIXES, weights_suffix
 from snojoe.support.errors import SnojoeError
+from snojoe.support.light_imports import compiler_when_called
 from snojoe.support.text import first_line
+
+with compiler_when_called():
+    from torchvision import models as zoo
+    from torchvision.models.resnet import BasicBlock, ResNet
 
 HIDDEN = 1000
 
@@ -178,6 +182,23 @@ def build_classifier(
     trunk = nn.Sequential(OrderedDict(zip(TRUNKS[arch], blocks.values(), strict=True)))
     linear: Any = last[-1] if isinstance(last, nn.Sequential) else last
     return Classifier(trunk, int(linear.in_features), num_classes)
+
+
+class Unfilled(TorchFunctionMode):
+    """Within, no parameter is initialised: for a network that is given stored ones next."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        initialises = getattr(func, "__module__", None) == nn.init.__name__
+        if initialises or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def check_classifier(model: Classifier, arch: str, depths: Iterable[int], image_size: int) -> None:

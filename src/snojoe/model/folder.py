@@ -207,7 +207,7 @@ def load_model(folder: Path, *, run_code: bool = False) -> tuple[Classifier, Mod
     """
     from safetensors.torch import load_file
 
-    from snojoe.model.classifier import build_classifier
+    from snojoe.model.classifier import Unfilled, build_classifier
     from snojoe.model.own_network import build_own
 
     config = read_config(folder)
@@ -229,7 +229,8 @@ def load_model(folder: Path, *, run_code: bool = False) -> tuple[Classifier, Mod
             model = build_own(folder / NETWORK, own, config.classes)
             state = {name: tensor for name, tensor in state.items() if name not in _HEAD}
         else:
-            model = build_classifier(config.arch, len(config.classes), image_size=size)
+            with Unfilled():
+                model = build_classifier(config.arch, len(config.classes), image_size=size)
         model.load_state_dict(state)
         model.mean, model.std = config.preprocessing.mean, config.preprocessing.std
     except FileNotFoundError:
