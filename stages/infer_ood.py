@@ -1,6 +1,6 @@
 """Logits, features and hidden layer of every OOD set, for every seed of a depth."""
 
-from _run import FOLDERS, run
+from _run import CHECKPOINTS, FOLDERS, run
 
 from snojoe.params import Params
 
@@ -8,7 +8,7 @@ from snojoe.params import Params
 def infer(params: Params, sn_layers: int) -> None:
     from snojoe.inference.infer import infer_ood
 
-    infer_ood(params, FOLDERS, sn_layers)
+    infer_ood(params, FOLDERS, sn_layers, CHECKPOINTS / "infer")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from snojoe.inference.tuning import (
     tuning_images,
 )
 from snojoe.model.classifier import build_classifier
-from snojoe.model.folder import save_model
+from snojoe.model.folder import change_depth, save_model
 from snojoe.params import Params
 from snojoe.support.errors import SnojoeError
 
@@ -146,7 +147,9 @@ def test_what_was_chosen_is_read_as_it_was_written(tmp_path):
         read_tuning(tmp_path)
 
 
-def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch):
+def test_they_are_tuned_and_then_the_noise_is_added_once_for_the_same_models(
+    model, tmp_path, monkeypatch
+):
     chosen = {
         "odin": Tuned(eps=0.002, params={"temperature": 1.0}, fpr95=1.0),
         "mahalanobis": Tuned(eps=0.0, params={}, fpr95=1.0),
@@ -164,8 +167,9 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
     tree["seeds"], tree["infer"]["tune"] = [0], True
     tree["data"]["ood"] = {"textures": {"embedded": "textures"}}
     params = Params.model_validate(tree)
-    infer_id(params, folders, 0)
-    infer_ood(params, folders, 0)
+    notes = tmp_path / "notes"
+    infer_id(params, folders, 0, notes)
+    infer_ood(params, folders, 0, notes)
     noisy = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("outputs/**/*_*.npy")}
     assert noisy == {
         "outputs/sn0/id/seed0/val/odin_logits.npy",
@@ -173,6 +177,19 @@ def test_they_are_tuned_and_then_the_noise_is_added(model, tmp_path, monkeypatch
         "outputs/sn0/ood/seed0/textures/odin_logits.npy",
     }
     assert read_tuning(folders.tuned(0, 0)) == chosen
+    shutil.copytree(folders.model(0, 0), folders.model(5, 0))
+    change_depth(folders.model(5, 0), 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(infer, "load_model", None)
+        infer_id(params, folders, 5, notes)
+        infer_ood(params, folders, 5, notes)
+    of_both = [tmp_path / "outputs" / depth for depth in ("sn0", "sn5")]
+    same, other = ({p.relative_to(d): p.read_bytes() for p in d.rglob("*.*")} for d in of_both)
+    assert same == other
+    monkeypatch.setattr(infer, "load_model", None)
+    tree["infer"]["batch_size"] += 1
+    with pytest.raises(TypeError, match="NoneType"):
+        infer_ood(Params.model_validate(tree), folders, 5, notes)
 
 
 def test_val_images_and_what_is_made_of_them_are_kept_to_choose_a_score_by(

@@ -60,7 +60,7 @@ def test_a_model_folder_is_written_and_the_same_after_an_interruption(
     checkpoints, model = tmp_path / "checkpoints", tmp_path / "models/sn9/seed3"
     train_model(params, 9, 3, folders, checkpoints)
     undisturbed = files(model)
-    assert list(checkpoints.iterdir()) == []
+    assert list(checkpoints.glob("*.pt")) == []
     check_model(model)
     config = load_model(model)[1]
     assert config == read_config(model)
@@ -80,12 +80,34 @@ def test_a_model_folder_is_written_and_the_same_after_an_interruption(
         patch.setattr(loop, "epoch_line", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train_model(params, 9, 3, folders, checkpoints)
-    assert len(list(checkpoints.iterdir())) == 1
+    assert len(list(checkpoints.glob("*.pt"))) == 1
     capsys.readouterr()
     train_model(params, 9, 3, folders, checkpoints)
     assert capsys.readouterr().out.startswith("resuming after epoch 1 of 2\n")
     assert files(model) == undisturbed
-    assert list(checkpoints.iterdir()) == []
+    assert list(checkpoints.glob("*.pt")) == []
+
+
+def test_what_normalises_the_same_weights_is_trained_once(
+    params, folders, tmp_path, monkeypatch, capsys
+):
+    checkpoints = tmp_path / "checkpoints"
+    train_model(params, 9, 3, folders, checkpoints)
+    trained = files(folders.model(9, 3))
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr("snojoe.training.run.train_classifier", None)
+        train_model(params, 8, 3, folders, checkpoints)
+    assert capsys.readouterr().out.startswith("depth 8 normalises the weights of ")
+    copy = files(folders.model(8, 3))
+    check_model(folders.model(8, 3))
+    assert read_config(folders.model(8, 3)).sn_layers == 8
+    shutil.rmtree(tmp_path / "checkpoints")
+    train_model(params, 8, 3, folders, checkpoints)
+    assert files(folders.model(8, 3)) == copy
+    assert [name for name in copy if copy[name] != trained[name]] == ["SHA256SUMS", "config.json"]
+    train_model(params, 7, 3, folders, checkpoints)
+    assert files(folders.model(7, 3))["model.safetensors"] != copy["model.safetensors"]
 
 
 def test_of_several_processes_only_the_first_writes(params, folders, tmp_path, monkeypatch, capsys):

@@ -11,24 +11,32 @@ import numpy as np
 import torch
 
 from snojoe.data.shards import Shards
-from snojoe.experiment import Folders, seed_folder
+from snojoe.experiment import SPLITS, Folders, seed_folder
 from snojoe.inference.passes import write_image_outputs, write_outputs
 from snojoe.inference.perturbation import Noise
 from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
-from snojoe.inference.tuned import write_tuning
+from snojoe.inference.tuned import tuning_file, write_tuning
 from snojoe.inference.tuning import chosen_noises, fit_mahalanobis, tune, tuning_images
 from snojoe.model.classifier import Classifier
-from snojoe.model.folder import load_model
+from snojoe.model.folder import load_model, read_config, weights_digest
+from snojoe.model.weights import NETWORK
 from snojoe.params import Params
 from snojoe.support.failures import explained
 from snojoe.support.files import atomic_folder
-from snojoe.support.processes import from_first, is_first_process, processes_joined, say
+from snojoe.support.made_before import copy_made_before, fingerprint, note
+from snojoe.support.processes import (
+    from_first,
+    is_first_process,
+    process_count,
+    processes_joined,
+    say,
+)
 
 PSEUDO_IMAGES = 300
 """At most so many val images, and as many of each pseudo-OOD set, are kept to choose a score by."""
 
 
-def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
+def infer_id(params: Params, folders: Folders, sn_layers: int, notes: Path | None = None) -> None:
     """Write what the models of a depth say of train, val and test; tune them before the last two.
 
     Beside these, what they say of pseudo-OOD images: `snojoe.results.auto` chooses a score by them.
@@ -36,23 +44,38 @@ def infer_id(params: Params, folders: Folders, sn_layers: int) -> None:
     Noise is added to val, for calibration, and to test; detectors are fitted on clean images.
     Several processes share the images, and write to the bit what one would.
 
+    Parameters
+    ----------
+    params : Params
+    folders : Folders
+    sn_layers : int
+    notes : Path, optional
+        Where it is noted whose outputs lie where: a depth with the very same models copies them.
+
     Raises
     ------
     SnojoeError
         If models or shards are missing or damaged, or a batch does not fit into memory.
     """
+    target = folders.id_outputs(sn_layers)
+    sources = [folders.shards(name) for name in SPLITS]
+    path = _note_path(notes, params, folders, sn_layers, sources)
+    if path and path.exists() and _copied(path, target):
+        return
     models = _load_models(params, folders, sn_layers)
-    with processes_joined(), _written(folders.id_outputs(sn_layers)) as target:
-        _write_sets(params, folders, models, target, ("train",))
+    with processes_joined(), _written(target) as written:
+        _write_sets(params, folders, models, written, ("train",))
         images = tuning_images(Shards(folders.shards("val")))
         if params.infer.tune:
-            _tune_each(params, models, images, target)
-        _write_pseudo(params, models, images, target)
-        noises = _noises([seed_folder(target, seed) for seed in params.seeds])
-        _write_sets(params, folders, models, target, ("val", "test"), noises)
+            _tune_each(params, models, images, written)
+        _write_pseudo(params, models, images, written)
+        noises = _noises([seed_folder(written, seed) for seed in params.seeds])
+        _write_sets(params, folders, models, written, ("val", "test"), noises)
+    if path:
+        note(path, target)
 
 
-def infer_ood(params: Params, folders: Folders, sn_layers: int) -> None:
+def infer_ood(params: Params, folders: Folders, sn_layers: int, notes: Path | None = None) -> None:
     """Write what the models of a depth say of every OOD set, with the noise that `infer_id` tuned.
 
     Raises
@@ -60,10 +83,46 @@ def infer_ood(params: Params, folders: Folders, sn_layers: int) -> None:
     SnojoeError
         As `infer_id`.
     """
+    target = folders.ood_outputs(sn_layers)
+    tuned = [folders.tuned(sn_layers, seed) for seed in params.seeds]
+    sources = [tuning_file(folder) for folder in tuned] if params.infer.tune else []
+    sources += [folders.shards(name) for name in params.data.ood]
+    path = _note_path(notes, params, folders, sn_layers, sources)
+    if path and path.exists() and _copied(path, target):
+        return
     models = _load_models(params, folders, sn_layers)
-    with processes_joined(), _written(folders.ood_outputs(sn_layers)) as target:
-        noises = _noises([folders.tuned(sn_layers, seed) for seed in params.seeds])
-        _write_sets(params, folders, models, target, list(params.data.ood), noises)
+    with processes_joined(), _written(target) as written:
+        _write_sets(params, folders, models, written, list(params.data.ood), _noises(tuned))
+    if path:
+        note(path, target)
+
+
+def _note_path(
+    notes: Path | None, params: Params, folders: Folders, sn_layers: int, sources: Sequence[Path]
+) -> Path | None:
+    """Named by what decides the outputs: the models, whatever their depth, and their images.
+
+    None where nothing is to be noted: with several processes each would have to decide alike.
+    """
+    if notes is None or process_count() > 1:
+        return None
+    models = [folders.model(sn_layers, seed) for seed in params.seeds]
+    configs = [read_config(each).model_dump(mode="json", exclude={"sn_layers"}) for each in models]
+    code = [model / NETWORK for model in models if (model / NETWORK).exists()]
+    known = [params.model_dump(mode="json", include={"seeds", "infer"}), list(params.data.ood)]
+    digests = [weights_digest(model) for model in models]
+    return notes / f"{fingerprint(*known, configs, digests, *code, *sources)}.json"
+
+
+def _copied(path: Path, target: Path) -> bool:
+    """Whether the very same models have left their outputs, which are now these."""
+    try:
+        with atomic_folder(target) as written:
+            source = copy_made_before(path, written, target)
+    except LookupError:
+        return False
+    say(f"the models are those of {source}, which is copied")
+    return True
 
 
 def _load_models(params: Params, folders: Folders, sn_layers: int) -> list[Classifier]:

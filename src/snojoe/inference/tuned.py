@@ -35,9 +35,14 @@ _FILE = "tuning.json"
 _TUNING: TypeAdapter[Tuning] = TypeAdapter(Tuning)
 
 
+def tuning_file(folder: Path) -> Path:
+    """Where `write_tuning` writes in that folder."""
+    return folder / _FILE
+
+
 def write_tuning(folder: Path, tuning: Tuning) -> None:
     """Write it into the folder that holds a model's outputs for the splits."""
-    write_json(folder / _FILE, _TUNING.dump_python(tuning))
+    write_json(tuning_file(folder), _TUNING.dump_python(tuning))
 
 
 def read_tuning(folder: Path) -> Tuning:
@@ -48,7 +53,7 @@ def read_tuning(folder: Path) -> Tuning:
     SnojoeError
         If the file is damaged.
     """
-    path = folder / _FILE
+    path = tuning_file(folder)
     if not path.exists():
         return {}
     try:

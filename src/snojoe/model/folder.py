@@ -157,6 +157,13 @@ def save_model(
     write_sums(folder)
 
 
+def change_depth(folder: Path, sn_layers: int) -> None:
+    """Say of a model that it is of another depth, which normalises the same weights."""
+    config = read_config(folder).model_copy(update={"sn_layers": sn_layers})
+    write_json(folder / CONFIG, config.model_dump(mode="json"))
+    write_sums(folder)
+
+
 def write_calibration(
     folder: Path, threshold: Threshold, val: ValImages, scores: Mapping[str, FloatArray]
 ) -> None:

@@ -16,7 +16,7 @@ from snojoe.data.stable import calibration_part
 from snojoe.experiment import Folders
 from snojoe.model.classifier import Classifier, build_classifier, check_classifier
 from snojoe.model.decision import fit_decision
-from snojoe.model.folder import ModelConfig, save_model
+from snojoe.model.folder import ModelConfig, change_depth, save_model
 from snojoe.model.own_network import build_own, check_own
 from snojoe.model.pixels import default_device
 from snojoe.model.preprocessing import Preprocessing, read_resize
@@ -24,10 +24,12 @@ from snojoe.model.weights import NETWORK, weights_file
 from snojoe.params import Params
 from snojoe.spectral_norm import fold_spectral_norm
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
+from snojoe.spectral_norm.counted_layers import first_layers
 from snojoe.support.failures import explained
 from snojoe.support.files import atomic_folder
-from snojoe.support.processes import is_first_process
-from snojoe.training.checkpoint import fingerprint, remove_checkpoint
+from snojoe.support.made_before import copy_made_before, fingerprint, note
+from snojoe.support.processes import is_first_process, process_count, say
+from snojoe.training.checkpoint import remove_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
 from snojoe.training.loop import train_classifier
 from snojoe.training.record import Record
@@ -52,6 +54,9 @@ def train_model(
         Where the training's checkpoint lies until it is done. One that was interrupted goes on from
         there, to the bits of an uninterrupted one, unless anything that decides them has changed.
 
+        Beside it stays a note of where the model lies: a depth that normalises the same weights
+        copies it.
+
     Raises
     ------
     SnojoeError
@@ -70,7 +75,12 @@ def train_model(
     model.mean, model.std = val.preprocessing.mean, val.preprocessing.std
     train = _train_set(folders.prepared / "train", params, seed, val.preprocessing)
     sources = [folders.weights, folders.prepared / "train", folders.prepared / "val"]
-    checkpoint = checkpoints / f"{fingerprint(known, *sources)}.pt"
+    name = fingerprint(_what_trains(model, known), *sources)
+    target = folders.model(sn_layers, seed)
+    made = checkpoints / f"{name}.json"
+    if process_count() == 1 and made.exists() and _copied(made, target, sn_layers):
+        return
+    checkpoint = checkpoints / f"{name}.pt"
     with explained("train.batch_size", params.train.batch_size):
         record = train_classifier(
             model,
@@ -82,9 +92,30 @@ def train_model(
             checkpoint=checkpoint,
         )
     if is_first_process():
-        with atomic_folder(folders.model(sn_layers, seed)) as folder:
+        with atomic_folder(target) as folder:
             _write_model(folder, model, val, record, known)
+        note(made, target)
         remove_checkpoint(checkpoint)
+
+
+def _what_trains(model: Classifier, known: dict[str, Any]) -> dict[str, Any]:
+    """What is known, with the parameters that lie in the normalised layers instead of the depth."""
+    layers = first_layers(model, known["sn_layers"])
+    inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in inside]
+    return {**known, "sn_layers": names}
+
+
+def _copied(path: Path, target: Path, sn_layers: int) -> bool:
+    """Whether a training of the very same weights has left its model, which is now this one's."""
+    try:
+        with atomic_folder(target) as folder:
+            source = copy_made_before(path, folder, target)
+            change_depth(folder, sn_layers)
+    except LookupError:
+        return False
+    say(f"depth {sn_layers} normalises the weights of {source}, whose model is copied")
+    return True
 
 
 def _take_own(
