@@ -109,7 +109,10 @@ def _note_path(
     models = [folders.model(sn_layers, seed) for seed in params.seeds]
     configs = [read_config(each).model_dump(mode="json", exclude={"sn_layers"}) for each in models]
     code = [model / NETWORK for model in models if (model / NETWORK).exists()]
-    known = [params.model_dump(mode="json", include={"seeds", "infer"}), list(params.data.ood)]
+    known = [
+        params.model_dump(mode="json", include={"arithmetic", "seeds", "infer"}),
+        list(params.data.ood),
+    ]
     digests = [weights_digest(model) for model in models]
     return notes / f"{fingerprint(*known, configs, digests, *code, *sources)}.json"
 

@@ -75,7 +75,7 @@ def train_model(
     model.mean, model.std = val.preprocessing.mean, val.preprocessing.std
     train = _train_set(folders.prepared / "train", params, seed, val.preprocessing)
     sources = [folders.weights, folders.prepared / "train", folders.prepared / "val"]
-    name = fingerprint(_what_trains(model, known), *sources)
+    name = fingerprint(params.arithmetic, _what_trains(model, known), *sources)
     target = folders.model(sn_layers, seed)
     made = checkpoints / f"{name}.json"
     if process_count() == 1 and made.exists() and _copied(made, target, sn_layers):
