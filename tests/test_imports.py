@@ -22,11 +22,18 @@ assert not loaded("torch", "torchvision", "sklearn", "scipy", "pandas", "matplot
 import score, ablate
 assert not loaded("torch", "torchvision"), "scoring is arithmetic on arrays"
 """
+CHECK_INFERENCE = """
+import sys
+import snojoe.inference.infer
+heavy = ("matplotlib", "pandas", "scipy.stats", "sklearn", "torch._dynamo")
+assert [name for name in heavy if name in sys.modules] == [], "inference without tuning"
+"""
 
 
-def test_stages_load_what_they_use_and_no_more(tmp_path):
+@pytest.mark.parametrize("check", [CHECK, CHECK_INFERENCE])
+def test_stages_load_what_they_use_and_no_more(tmp_path, check):
     done = subprocess.run(
-        [sys.executable, "-c", CHECK],
+        [sys.executable, "-c", check],
         cwd=ROOT / "stages",
         env={"PYTHONPATH": f"{ROOT / 'src'}", "PATH": "", "HOME": str(tmp_path)},
         stderr=subprocess.PIPE,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from snojoe.data.shards import Shards
 from snojoe.data.stable import calibration_part
-from snojoe.detectors.mahalanobis import Mahalanobis
-from snojoe.detectors.odin import ODIN
 from snojoe.detectors.outputs import load_outputs
 from snojoe.inference.perturbation import (
     Loss,
@@ -29,6 +27,9 @@ from snojoe.measures.metrics import FloatArray, fpr_at_tpr
 from snojoe.model.classifier import Classifier
 from snojoe.support.processes import in_turns, is_first_process, process_count, process_number
 
+if TYPE_CHECKING:
+    from snojoe.detectors.mahalanobis import Mahalanobis
+
 IMAGES = 1000
 TEMPERATURES = (1.0, 10.0, 100.0, 1000.0)
 # Of ODIN's values the paper gives number and range alone.
@@ -38,6 +39,8 @@ MAHALANOBIS_EPS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.005)
 
 def fit_mahalanobis(outputs: Path) -> Mahalanobis:
     """`Mahalanobis` on the train features in the folder that holds a model's ID outputs."""
+    from snojoe.detectors.mahalanobis import Mahalanobis
+
     train = load_outputs(outputs / "train")
     return Mahalanobis().fit(train.features, train.labels)
 
@@ -126,6 +129,8 @@ def _candidates(
     model: Classifier, detector: Mahalanobis, images: Images, batch_size: int
 ) -> dict[_Candidate, FloatArray]:
     """Scores (n,) for every eps, and for ODIN every T, with the least noise first."""
+    from snojoe.detectors.odin import ODIN
+
     losses = {"logits": odin_loss, "features": mahalanobis_loss(detector)}
     starts = range(0, len(images), batch_size)
     own = (
