@@ -57,7 +57,7 @@ LETTERS, VARIANTS, SCENES = "ACEFHKLMNRUVWXY", 20, 1500
 
 SEEDS = range(300, 305)
 CROPS_OF = 300  # the seed of the crops, which the trunk sees once
-CROPPED = 4  # epochs of crops, in turn
+CROPPED = 2  # epochs of crops, in turn
 OBJECTS, AUXILIARY = "objects", "auxiliary"
 
 
