@@ -97,8 +97,10 @@ def test_parameters_that_came_later_have_defaults(tmp_path):
         for name in ("unannotated", "label_meanings", "same_class", "group_pattern"):
             del tree["data"][name]
         del tree["arithmetic"], tree["train"]["threads"], tree["infer"]["threads"]
+        del tree["data"]["outliers"], tree["train"]["loss"], tree["train"]["outliers"]
 
     params = load(tmp_path, older)
+    assert (params.train.loss, params.train.outliers, params.data.outliers) == ("bce", None, None)
     assert (params.arithmetic, params.train.threads, params.infer.threads) == ("portable", 1, 1)
 
 
@@ -174,6 +176,21 @@ def test_dvc_changes_a_setting_and_nothing_else(tmp_path, name, setting, lines):
         ("data.group_pattern", "(a", r"data.group_pattern: expected a regular expression; .*'\(a'"),
         ("data.label_meanings", {"none": "no"}, "data.label_meanings.none: input should"),
         ("data.ood", {"a": {"path": "x", "labels": "y.csv"}}, "data.ood: labels names the table"),
+        ("train.loss", "focal", "train.loss: input should be 'bce', 'asymmetric' or 'logit_norm'"),
+        (
+            "train.outliers",
+            "textures",
+            "train.outliers: input should be 'pseudo_ood' or",
+        ),
+        ("train.outliers", "auxiliary", "train.outliers: auxiliary needs images, data.outliers"),
+        ("data.outliers", {"pth": "x"}, r"unknown parameter data.outliers.pth: did you mean path"),
+        ("data.outliers", {"path": "x", "distance": "near"}, "data: outliers: expected neither"),
+        (
+            "data.outliers",
+            {"embedded": "textures"},
+            "embedded textures is data.ood.textures's",
+        ),
+        ("data.outliers", {"embedded": "digits"}, "data: outliers: embedded digits is data.id's"),
         ("data.max_bad_share", 1.5, "data.max_bad_share: input should be less than or equal to 1"),
     ],
 )

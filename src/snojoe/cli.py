@@ -374,6 +374,7 @@ def detect(options: argparse.Namespace) -> int:
     folders = _model_folders(options.model)
     _quiet_libraries()
     from snojoe.data.left_out import describe
+    from snojoe.data.pseudo_ood import SEEN
     from snojoe.detect.formats import (
         FORMATS,
         OOD,
@@ -385,6 +386,8 @@ def detect(options: argparse.Namespace) -> int:
     )
     from snojoe.detect.image_detector import load_detector
     from snojoe.detect.image_files import LeftOut, image_files
+    from snojoe.detect.scores import AUTO
+    from snojoe.model.folder import read_config
 
     if options.html:
         from snojoe.detect.page import page_writer
@@ -395,7 +398,9 @@ def detect(options: argparse.Namespace) -> int:
         folders, options.accept, options.confidence, options.score, run_code=options.run_code
     )
     decision = detector.decision
-    chosen = f"auto: {decision.score}; " if options.score == "auto" else ""
+    chosen = f"auto: {decision.score}; " if options.score == AUTO else ""
+    if chosen and any(read_config(Path(folder)).saw_pseudo_ood for folder in folders):
+        chosen += f"{SEEN}; "
     first, *others = _said(
         decision, detector.measured, options.accept, options.confidence, options.fdr
     )

@@ -35,6 +35,11 @@ class Folders:
         return self.prepared / name if name in SPLITS else self.prepared / "ood" / name
 
     @property
+    def outliers(self) -> Path:
+        """Images that show none of the classes, to train with: a part of what train is."""
+        return self.shards("train") / "outliers"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 

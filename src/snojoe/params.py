@@ -171,12 +171,14 @@ class Data(_Section):
     path; its first group, or all of it, names the images that belong together. ``same_class`` are
     names in OOD sets of what a class is, beyond those that `snojoe.data.overlap` knows.
     ``preprocessing`` is the protocol's where it is empty; or that of a published network, by its
-    name; or its own.
+    name; or its own. ``outliers`` are images that ``train.outliers: auxiliary`` trains with, and
+    that are in no OOD set.
     """
 
     folder: str
     id: list[ArchiveSource] = Field(min_length=1)
     ood: dict[SetName, ArchiveSource] = Field(min_length=1)
+    outliers: ArchiveSource | None = None
     splits: Splits
     image_size: Annotated[int, Field(ge=min(LEAST_SIZE.values()), le=2048)]
     difficult: bool
@@ -226,7 +228,7 @@ class Data(_Section):
     @model_validator(mode="after")
     def _archives_have_names_of_their_own(self) -> Self:
         named: dict[str, ArchiveSource] = {}
-        for source in (*self.id, *self.ood.values()):
+        for source in self.sources:
             if source.path:
                 continue
             other = named.setdefault(source.filename, source)
@@ -235,6 +237,23 @@ class Data(_Section):
                     f"two archives would both be data/raw/{source.filename}; download one yourself "
                     "and name it by path"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _outliers_are_their_own(self) -> Self:
+        mine = self.outliers
+        if mine is None:
+            return self
+        if mine.labels or mine.distance:
+            raise ValueError("outliers: expected neither labels nor distance: nobody measures them")
+        named = {f"ood.{name}": source for name, source in self.ood.items()}
+        for name, other in (*(("id", source) for source in self.id), *named.items()):
+            for key in ("embedded", "path", "sha256"):
+                if getattr(mine, key) and getattr(mine, key) == getattr(other, key):
+                    raise ValueError(
+                        f"outliers: {key} {getattr(mine, key)} is data.{name}'s, too: expected "
+                        "images that nothing is tested on"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -250,6 +269,11 @@ class Data(_Section):
                         f"expected.{section}: expected one of {', '.join(known)}; got {name!r}"
                     )
         return self
+
+    @property
+    def sources(self) -> list[ArchiveSource]:
+        """Every archive that is read."""
+        return [*self.id, *self.ood.values(), *([self.outliers] if self.outliers else [])]
 
     @property
     def test_is_val(self) -> bool:
@@ -341,6 +365,8 @@ class Train(_Section):
     lr: PositiveFloat
     trunk_lr_factor: NonNegativeFloat
     schedule: Literal["constant", "one_cycle"]
+    loss: Literal["bce", "asymmetric", "logit_norm"] = "bce"
+    outliers: Literal["pseudo_ood", "auxiliary"] | None = None
     freeze_after_epoch: Annotated[int, Field(ge=0)] | None
     threads: PositiveInt = 1
     workers: Annotated[int, Field(ge=0)]
@@ -419,6 +445,14 @@ class Params(_Section):
             raise ValueError("train.epochs: expected 0 for model.arch: own, and more for any other")
         if own and len(self.seeds) > 1:
             raise ValueError("seeds: expected one for model.arch: own, which nothing is drawn for")
+        return self
+
+    @model_validator(mode="after")
+    def _outliers_are_there(self) -> Self:
+        if self.train.outliers and self.model.arch == OWN:
+            raise ValueError("train.outliers: expected none for model.arch: own: it is trained")
+        if self.train.outliers == "auxiliary" and self.data.outliers is None:
+            raise ValueError("train.outliers: auxiliary needs images, data.outliers; got none")
         return self
 
     @model_validator(mode="after")

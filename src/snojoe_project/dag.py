@@ -39,9 +39,9 @@ _HEAD = """\
 # code runs each time. code/train, say, lists the modules that train can run, with a digest of each:
 # another version of the package, or an edit, runs what it can change, and nothing else.
 #
-# What you bring under data.id, data.ood and model.weights is named one by one in the deps of
-# download and preprocess, and each of ablation.sn_layers in the matrix. After another set or depth
-# `snojoe dag` writes this file anew.
+# What you bring under data.id, data.ood, data.outliers and model.weights is named one by one in the
+# deps of download and preprocess, and each of ablation.sn_layers in the matrix. After another set
+# or depth `snojoe dag` writes this file anew.
 stages:
   code:
     cmd: python -m snojoe_project code
@@ -150,6 +150,8 @@ def brought(params: Params) -> Iterator[tuple[str, str]]:
     for name, source in params.data.ood.items():
         if source.path:
             yield f"data.ood.{name}.path", source.path
+    if params.data.outliers and params.data.outliers.path:
+        yield "data.outliers.path", params.data.outliers.path
     weights = params.model.weights
     if weights and weights_suffix(weights):
         yield _WEIGHTS, weights

@@ -8,13 +8,13 @@ import yaml
 from committed import committed
 from conftest import model_config
 
+from snojoe.data.pseudo_ood import PSEUDO_OOD
 from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.detectors import Mahalanobis
 from snojoe.detectors.outputs import load_outputs
 from snojoe.experiment import Folders
 from snojoe.inference import infer, tuning
 from snojoe.inference.infer import infer_id, infer_ood
-from snojoe.inference.pseudo_ood import PSEUDO_OOD
 from snojoe.inference.tuned import Tuned, read_tuning, write_tuning
 from snojoe.inference.tuning import (
     MAHALANOBIS_EPS,

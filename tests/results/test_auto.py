@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from test_grids import SEEDS, write_experiment, write_set
 
+from snojoe.data.pseudo_ood import PSEUDO_OOD, SEEN
 from snojoe.detectors import DETECTORS
 from snojoe.detectors.store import read_store
-from snojoe.inference.pseudo_ood import PSEUDO_OOD
 from snojoe.measures.metrics import fpr_at_tpr
 from snojoe.results import grids
 from snojoe.results.auto import auto_markdown
@@ -62,3 +62,5 @@ def test_the_table_sets_the_choice_beside_the_best():
         "| ------------ | -------------: | ---------: | ----: | ----------: |",
         "| far, with SN |      KNN 25.00 |  LOF 11.00 | 14.00 |       55.00 |",
     ]
+    seen = auto_markdown(table2, {"control": [{}], "sn": by_seed}, seen=True)
+    assert seen == f"{text.removesuffix(chr(10))} T{SEEN[1:]}.\n"

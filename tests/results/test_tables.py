@@ -18,6 +18,7 @@ from example_tables import (
 
 from snojoe.data.class_names import COCO, NUS_WIDE, VOC
 from snojoe.data.prepared import PreparedSets
+from snojoe.data.pseudo_ood import SEEN
 from snojoe.detectors import PAPER_DETECTORS
 from snojoe.inference.tuned import Tuned
 from snojoe.results.formatting import interval, markdown_table, mean_and_std, p_value
@@ -240,6 +241,8 @@ def test_what_tuning_chose_is_said():
     text = tuning_markdown({"control": {"3": chosen}})
     assert "| ODIN, control, seed 3 | 0.002 | 10 |" in text
     assert "12.3" in text
+    assert SEEN[1:] not in text
+    assert SEEN[1:] in tuning_markdown({"control": {"3": chosen}}, seen=True)
     assert "off" in tuning_markdown({})
 
 

@@ -263,7 +263,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(prepared, tmp_path,
 
     def write_then_spoil(*args):
         write_checkpoint(*args)
-        monkeypatch.setattr(loop, "bce", lambda x, y: x.sum() * float("nan"))
+        monkeypatch.setitem(loop.LOSSES, "bce", lambda x, y: x.sum() * float("nan"))
 
     monkeypatch.setattr(loop, "write_checkpoint", write_then_spoil)
     with pytest.raises(SnojoeError, match="epoch 2, step 1: the loss is nan"):

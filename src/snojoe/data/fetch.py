@@ -54,7 +54,7 @@ def fetch(data: Data, raw: Path, downloads: Path) -> list[str]:
         download.
     """
     folder = Path(data.folder)
-    sources = [*data.id, *data.ood.values()]
+    sources = data.sources
     made = read_checksums(raw)
     wanted = {source.sha256: source.filename for source in sources if source.url and source.sha256}
     there = check_archives(data, raw)
@@ -93,7 +93,7 @@ def check_archives(data: Data, raw: Path) -> dict[Path, str]:
         Listing every archive of the user's that is missing or has another checksum than it should,
         and every file in ``raw`` that this program did not write as it is.
     """
-    sources = [*data.id, *data.ood.values()]
+    sources = data.sources
     there = {path: sha256(path) for path in files_in(raw)}
     known = {*read_checksums(raw), *(s.sha256 for s in sources if s.url and s.sha256)}
     if wrong := [*_wrong_archives(sources, Path(data.folder)), *edited_files(there, known)]:
@@ -165,7 +165,7 @@ def _make_embedded(data: Data, scratch: Path) -> dict[str, Path]:
     write_digits(
         scratch, train=d.train, val=d.val, test=d.test, ood=d.ood, size=d.size, seed=d.seed
     )
-    names = {source.filename for source in (*data.id, *data.ood.values()) if source.embedded}
+    names = {source.filename for source in data.sources if source.embedded}
     return {name: scratch / name for name in sorted(names)}
 
 

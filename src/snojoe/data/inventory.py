@@ -49,6 +49,7 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
     """
     data = params.data
     named = [*(("id", s) for s in data.id), *((f"ood {n}", s) for n, s in data.ood.items())]
+    named += [("outliers", data.outliers)] if data.outliers else []
     items = [_item(role, source, data, raw, downloads) for role, source in named]
     items += [_weights(params)]
     rows = [("set", "archive", "state", "size")]
@@ -84,7 +85,8 @@ def inventory(params: Params, raw: Path, downloads: Path) -> tuple[str, bool]:
     if all(path_of(source).exists() for source in data.id):
         ood = {name: source for name, source in data.ood.items() if path_of(source).exists()}
         expected = data.expected if len(ood) == len(data.ood) else None
-        there = data.model_copy(update={"ood": ood, "expected": expected})
+        mine = data.outliers if data.outliers and path_of(data.outliers).exists() else None
+        there = data.model_copy(update={"ood": ood, "expected": expected, "outliers": mine})
         try:
             with scratch_folder(raw.with_name("scratch")) as scratch:
                 sets = read_sets(there, path_of, scratch)
@@ -109,6 +111,7 @@ def _what_is_read(sets: Sets) -> list[str]:
     rows += [("images", *(f"{len(found):,}" for found in sets.splits.values()))]
     lines = aligned(rows).splitlines()
     lines += ["", *(f"ood {name}: {len(found):,} images" for name, found in sets.ood.items())]
+    lines += [f"outliers: {len(sets.outliers):,} images"] if sets.outliers else []
     empty = [without_positive(split, positives[split]) for split in ("train", "val")]
     return [*lines, *sets.notes, *(line for line in empty if line)]
 

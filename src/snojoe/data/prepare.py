@@ -1,8 +1,9 @@
 """Archives to shards: what every later step reads.
 
 ``prepared/``: ``classes.json``, ``train/``, ``val/``, ``test/``, ``ood/<set>/`` and
-``report.json``. Training images keep their original bytes, since crops come from the original's
-pixels; all others are stored as the pixels that evaluation sees.
+``report.json``; and ``train/outliers/``, where there are any to train with. Training images keep
+their original bytes, since crops come from the original's pixels; all others are stored as the
+pixels that evaluation sees.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from snojoe.support.files import atomic_folder, scratch_folder, write_json
 from snojoe.support.progress import progress
 from snojoe.support.threads import parallel
 
+OUTLIERS = "train/outliers"
+"""Beside the train split, so that whatever depends on this depends on them."""
+
 
 def prepare(
     data: Data, locate: Callable[[Any], Path], target: Path, say: Callable[[str], None] = print
@@ -34,7 +38,7 @@ def prepare(
     data : Data
         The ``data`` section of the parameters.
     locate : callable
-        From a source in ``data.id`` or ``data.ood`` to its archive or folder.
+        From a source in ``data.id``, ``data.ood`` or ``data.outliers`` to its archive or folder.
     target : Path
         Folder to create or replace.
     say : callable
@@ -75,6 +79,8 @@ def prepare(
                 for name, found in sets.ood.items()
             },
         }
+        if sets.outliers:
+            report["outliers"] = writer.write(OUTLIERS, sets.outliers)
         write_json(folder / REPORT, report)
         for split in ("train", "val"):
             if empty := without_positive(split, report["id"][split]["positives"]):
@@ -94,7 +100,7 @@ class _Writer:
         self, split: str, examples: Sequence[Example], classes: Sequence[str] | None = None
     ) -> dict[str, Any]:
         """What was written and left out; of the given classes, how many images are positive."""
-        content: Content = "image" if split == "train" else "pixels"
+        content: Content = "image" if split in ("train", OUTLIERS) else "pixels"
         kept: list[Example] = []
         bad: list[str] = []
         allowed = int(self.data.max_bad_share * len(examples))

@@ -16,6 +16,7 @@ from snojoe.data.images import is_image
 from snojoe.data.labelled import Example, LabelledImages
 from snojoe.data.left_out import describe as describe_left_out
 from snojoe.data.left_out import left_out
+from snojoe.data.outlier_check import check_outliers
 from snojoe.data.overlap import Known, known_classes
 from snojoe.params import ArchiveSource, Data
 from snojoe.support.errors import SnojoeError
@@ -33,6 +34,8 @@ class Sets(NamedTuple):
         By OOD set, names of images that hold the same bytes.
     known : dict of str to list of Known
         By OOD set, its classes that seem to be in-distribution.
+    outliers : list of Example
+        What a training may be told to know nothing of; most have none.
     notes : list of str
         What a user should know; among it, what was left out.
     """
@@ -42,6 +45,7 @@ class Sets(NamedTuple):
     ood: dict[str, list[Example]]
     identical: dict[str, list[list[str]]]
     known: dict[str, list[Known]]
+    outliers: list[Example]
     notes: list[str]
 
 
@@ -53,7 +57,7 @@ def read_sets(data: Data, locate: Callable[[ArchiveSource], Path], scratch: Path
     data : Data
         The ``data`` section of the parameters.
     locate : callable
-        From a source in ``data.id`` or ``data.ood`` to its archive or folder.
+        From a source in ``data.id``, ``data.ood`` or ``data.outliers`` to its archive or folder.
     scratch : Path
         See `Archive`.
 
@@ -64,7 +68,6 @@ def read_sets(data: Data, locate: Callable[[ArchiveSource], Path], scratch: Path
         together; or with a table of what differs from ``data.expected``.
     """
     problems: list[str] = []
-    ood: dict[str, list[Example]] = {}
     notes: list[str] = []
     labelled = None
     try:
@@ -76,16 +79,22 @@ def read_sets(data: Data, locate: Callable[[ArchiveSource], Path], scratch: Path
             notes += [f"{path}: {describe_left_out(kinds)}"] if kinds else []
     except SnojoeError as error:
         problems.append(str(error))
-    for name, source in data.ood.items():
+    others = {f"ood.{name}": source for name, source in data.ood.items()}
+    others |= {"outliers": data.outliers} if data.outliers else {}
+    read: dict[str, list[Example]] = {}
+    for name, source in others.items():
         try:
             archive = Archive(locate(source), scratch)
-            ood[name] = _images_of(name, archive)
+            read[name] = _images_of(name, archive)
             if kinds := left_out(archive, set(archive)):
-                notes.append(f"ood/{name}: {describe_left_out(kinds)}")
+                notes.append(f"{name.replace('.', '/', 1)}: {describe_left_out(kinds)}")
         except SnojoeError as error:
             problems.append(str(error))
     if problems or labelled is None:
         raise SnojoeError("\n".join(problems))
+    outliers = read.pop("outliers", [])
+    ood = {name.removeprefix("ood."): found for name, found in read.items()}
+    check_outliers(outliers, labelled.splits, ood)
     positives = positives_of(labelled.classes, labelled.splits["train"])
     identical = check_expected(data, positives, labelled.splits, ood)
     notes += [
@@ -104,7 +113,13 @@ def read_sets(data: Data, locate: Callable[[ArchiveSource], Path], scratch: Path
         for name, classes in known.items()
         if classes
     ]
-    return Sets(labelled.classes, labelled.splits, ood, identical, known, notes)
+    paths = (each.image_name for each in outliers)
+    if trained := known_classes(paths, labelled.classes, data.same_class):
+        notes.append(
+            f"outliers: the in-distribution set seems to know {overlap.describe(trained)}; if that "
+            "is so, the training unlearns them"
+        )
+    return Sets(labelled.classes, labelled.splits, ood, identical, known, outliers, notes)
 
 
 def positives_of(classes: Sequence[str], examples: Sequence[Example]) -> dict[str, int]:
@@ -124,6 +139,7 @@ def without_positive(split: str, positives: dict[str, int]) -> str | None:
 
 
 def _images_of(name: str, archive: Archive) -> list[Example]:
+    """Of ``data.<name>``."""
     groups = Groups([archive])
     found = [
         Example(path, archive, path, None, groups.of(archive, path))
@@ -133,7 +149,7 @@ def _images_of(name: str, archive: Archive) -> list[Example]:
     if not found:
         kinds = left_out(archive, ())
         there = f"; {describe_left_out(kinds)}" if kinds else ""
-        raise SnojoeError(f"data.ood.{name}: {archive.path} holds no image{there}")
+        raise SnojoeError(f"data.{name}: {archive.path} holds no image{there}")
     return found
 
 

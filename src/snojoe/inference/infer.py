@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from snojoe.data.pseudo_ood import PSEUDO_OOD, SEEN, Images
 from snojoe.data.shards import Shards
 from snojoe.experiment import SPLITS, Folders, seed_folder
 from snojoe.inference.passes import write_image_outputs, write_outputs
 from snojoe.inference.perturbation import Noise
-from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
 from snojoe.inference.tuned import tuning_file, write_tuning
 from snojoe.inference.tuning import chosen_noises, fit_mahalanobis, tune, tuning_images
 from snojoe.model.classifier import Classifier
@@ -185,4 +185,5 @@ def _tune_each(params: Params, models: Sequence[Classifier], images: Images, tar
         if is_first_process():
             write_tuning(outputs, tuning)
         chosen = {score: each.model_dump() for score, each in tuning.items()}
-        say(f"seed {seed}, tuned on {len(images):,} val images: {chosen}")
+        seen = f"; {SEEN}" if params.train.outliers == "pseudo_ood" else ""
+        say(f"seed {seed}, tuned on {len(images):,} val images: {chosen}{seen}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from snojoe.data.pseudo_ood import PSEUDO_OOD, Images
 from snojoe.data.shards import Shards
 from snojoe.data.stable import calibration_part
 from snojoe.detectors.outputs import load_outputs
@@ -21,7 +22,6 @@ from snojoe.inference.perturbation import (
     odin_loss,
     steps_against,
 )
-from snojoe.inference.pseudo_ood import PSEUDO_OOD, Images
 from snojoe.inference.tuned import Tuned, Tuning, read_tuning
 from snojoe.measures.metrics import FloatArray, fpr_at_tpr
 from snojoe.model.classifier import Classifier
@@ -92,7 +92,7 @@ def tune(
     detector : Mahalanobis
         Fitted on the model's train features.
     images : (n, H, W, 3) uint8 array
-        Val images; each of the five sets of `snojoe.inference.pseudo_ood` is made of them.
+        Val images; each of the five sets of `snojoe.data.pseudo_ood` is made of them.
     """
     rng = np.random.default_rng(seed)
     id_scores = _candidates(model, detector, images, batch_size)

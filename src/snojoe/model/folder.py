@@ -108,6 +108,11 @@ class ModelConfig(_Part):
     label_thresholds: dict[str, float | None]
     val: ValImages
 
+    @property
+    def saw_pseudo_ood(self) -> bool:
+        """Whether it was trained with pseudo-OOD images, so that these are no test of it."""
+        return self.train.get("outliers") == "pseudo_ood"
+
     @model_validator(mode="after")
     def _each_label_has_a_threshold(self) -> Self:
         if set(self.label_thresholds) != set(self.classes):

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from snojoe.data.pseudo_ood import PSEUDO_OOD
 from snojoe.detectors import DETECTORS, Detector, JointEnergy
 from snojoe.detectors.store import ID
-from snojoe.inference.pseudo_ood import PSEUDO_OOD
 from snojoe.measures.metrics import fpr_at_tpr
 from snojoe.results.formatting import markdown_table
+from snojoe.results.markdown import seen_note
 from snojoe.results.stored import Experiment
 
 Choices = Mapping[str, Iterable[Mapping[str, float]]]
@@ -36,7 +37,7 @@ def pseudo_fpr95(
     return float(np.mean([fpr_at_tpr(scores[ID], scores[name]) for name in PSEUDO_OOD]))
 
 
-def auto_markdown(table2: pd.DataFrame, choices: Choices) -> str:
+def auto_markdown(table2: pd.DataFrame, choices: Choices, seen: bool = False) -> str:
     """For each model and OOD set the chosen score beside the best one there.
 
     Parameters
@@ -45,6 +46,8 @@ def auto_markdown(table2: pd.DataFrame, choices: Choices) -> str:
         ``score_grid(...).metrics()``.
     choices : mapping
         A model without any is left out.
+    seen : bool
+        Whether the models were trained with pseudo-OOD images.
     """
     rows = []
     for model, by_seed in choices.items():
@@ -73,5 +76,5 @@ def auto_markdown(table2: pd.DataFrame, choices: Choices) -> str:
         f"{markdown_table(header, rows)}\n\n"
         "FPR95 in percent, means over seeds. `auto` is the score with the lowest mean FPR95 on "
         "five pseudo-OOD sets made of val images; the best is chosen by the OOD set itself, which "
-        "a user does not have.\n"
+        f"a user does not have.{seen_note(seen)}\n"
     )

@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 
 from snojoe.data.overlap import Known, describe
 from snojoe.data.prepared import PreparedSets
+from snojoe.data.pseudo_ood import SEEN
 from snojoe.detectors import DETECTORS
 from snojoe.inference.tuned import Tuning
 from snojoe.measures.ood_metrics import ALL_METRICS, OOD_METRICS
@@ -61,8 +62,11 @@ def table3_markdown(tables: Sequence[SetTable], seeds: int) -> str:
     return "\n\n".join(_set_table("#layers", table, seeds) for table in tables) + "\n"
 
 
-def tuning_markdown(tuning: Mapping[str, Mapping[str, Tuning]]) -> str:
-    """What tuning chose, or that nothing was tuned; from "control" and "sn" to seed."""
+def tuning_markdown(tuning: Mapping[str, Mapping[str, Tuning]], seen: bool = False) -> str:
+    """What tuning chose, or that nothing was tuned; from "control" and "sn" to seed.
+
+    `seen` says whether the models were trained with pseudo-OOD images.
+    """
     rows = [
         [
             f"{DETECTORS[score].title}, {model}, seed {seed}",
@@ -79,6 +83,7 @@ def tuning_markdown(tuning: Mapping[str, Mapping[str, Tuning]]) -> str:
     return (
         "Tuned on pseudo-OOD images made of val:\n\n"
         f"{markdown_table(['score', 'ε', 'T', 'mean FPR95 there'], rows)}\n"
+        + (f"\n{seen_note(seen).strip()}\n" if seen else "")
     )
 
 
@@ -87,6 +92,11 @@ def id_test_note(sets: PreparedSets) -> str:
     if not sets.id_test_is_val:
         return ""
     return "\nThe in-distribution test set is the val split, by choice (data.splits.test).\n"
+
+
+def seen_note(seen: bool) -> str:
+    """A sentence to end with where the models were trained with pseudo-OOD images, or nothing."""
+    return f" {SEEN[0].upper()}{SEEN[1:]}." if seen else ""
 
 
 def known_note(known: Mapping[str, Sequence[Known]]) -> str:

@@ -141,6 +141,10 @@ class Experiment:
         """How many weights a depth normalises."""
         return read_config(self.folders.model(sn_layers, self.seeds[0])).normalized_weights
 
+    def saw_pseudo_ood(self, sn_layers: int) -> bool:
+        """Whether the models of a depth were trained with pseudo-OOD images."""
+        return read_config(self.folders.model(sn_layers, self.seeds[0])).saw_pseudo_ood
+
     def check_models(self, depths: Iterable[int]) -> None:
         """Raise a SnojoeError that names the files of models which are not as they were written."""
         for depth in dict.fromkeys(depths):

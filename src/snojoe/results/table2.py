@@ -70,7 +70,8 @@ def write_table2(params: Params, folders: Folders) -> None:
     experiment.check_models(models.values())
 
     grid, choices = score_and_keep(experiment, params.sn_layers)
-    write_text(folders.metrics / "auto.md", auto_markdown(grid.metrics(), choices))
+    seen = experiment.saw_pseudo_ood(params.sn_layers)
+    write_text(folders.metrics / "auto.md", auto_markdown(grid.metrics(), choices, seen))
     write_leaderboard(params, experiment, grid)
     write_classes(experiment, grid)
     energies = {
@@ -151,7 +152,8 @@ def write_markdown(
     cuts = {ood_set: paper_cut(figures) for ood_set, figures in beside[PAPERS].items()}
     tables = table2_sets(table2, statistics, beside)
     text = table2_markdown(tables, statistics, cuts)
-    text += f"\n{tuning_markdown(statistics.tuning)}{id_test_note(sets)}"
+    seen = experiment.saw_pseudo_ood(sn_layers)
+    text += f"\n{tuning_markdown(statistics.tuning, seen)}{id_test_note(sets)}"
     text += known_note(read_known(folders.prepared))
     full = full_table2_markdown(full_table2_sets(table2), seeds)
     full += left_out_note(set(table2.score))

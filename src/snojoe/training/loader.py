@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -70,12 +70,36 @@ class TrainTransform:
         return crop.flip(1) if flipped else crop
 
 
-class TrainSet(Dataset[tuple[Tensor, Tensor]]):
-    """The train split: its encoded images stay on disk, what fits is kept decoded.
+class Crops:
+    """Augmented crops of encoded images, which stay on disk; what fits is kept decoded.
 
-    The augmentation of an image depends on (seed, epoch, index) alone: neither the number of
-    workers or processes nor a resumption changes it.
+    A crop depends on (seed, epoch, index) alone: neither the number of workers or processes nor a
+    resumption changes it.
     """
+
+    def __init__(self, shards: Shards, transform: TrainTransform, seed: int) -> None:
+        self.transform = transform
+        self.seed = seed
+        self.encoded = shards.encoded()
+        self.images: list[np.ndarray] = []
+        left = _DECODED_BYTES
+        for index in range(len(self.encoded)):
+            image = _pixels(self.encoded[index])
+            left -= image.nbytes
+            if left < 0:
+                break
+            self.images.append(image)
+
+    def crop(self, epoch: int, index: int) -> Tensor:
+        """(size, size, 3) uint8."""
+        kept = index < len(self.images)
+        image = self.images[index] if kept else _pixels(self.encoded[index])
+        seed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]
+        return self.transform(image, int(seed))
+
+
+class TrainSet(Crops, Dataset[tuple[Tensor, Tensor]]):
+    """The train split: `Crops` and their labels."""
 
     def __init__(self, folder: Path, transform: TrainTransform, seed: int) -> None:
         shards = Shards(folder)
@@ -83,18 +107,8 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
         if labels is None:
             raise SnojoeError(f"{folder}: expected labelled images")
         self.labels = torch.from_numpy(labels).float()
-        self.transform = transform
-        self.seed = seed
         self.epoch = 0
-        self.encoded = shards.encoded()
-        self.images: list[np.ndarray] = []
-        left = _DECODED_BYTES
-        for index in range(len(self)):
-            image = _pixels(self.encoded[index])
-            left -= image.nbytes
-            if left < 0:
-                break
-            self.images.append(image)
+        super().__init__(shards, transform, seed)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,10 +116,7 @@ class TrainSet(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         """Crop and labels of a position, epoch * n + index: workers outlive the epoch."""
         epoch, index = divmod(position, len(self))
-        kept = index < len(self.images)
-        image = self.images[index] if kept else _pixels(self.encoded[index])
-        seed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]
-        return self.transform(image, int(seed)), self.labels[index]
+        return self.crop(epoch, index), self.labels[index]
 
 
 def _pixels(content: bytes) -> np.ndarray:
@@ -113,10 +124,26 @@ def _pixels(content: bytes) -> np.ndarray:
     return np.array(decode(content))
 
 
+class InEpochs(Protocol):
+    """What is seen in epochs: ``dataset[epoch * n + index]`` of n images, `epoch` being the next.
+
+    Attributes
+    ----------
+    seed : int
+        Of the order.
+    epoch : int
+    """
+
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int: ...
+
+
 class EpochSampler(Sampler[int]):
     """Positions of an epoch in an order that depends on (seed, epoch) alone."""
 
-    def __init__(self, dataset: TrainSet) -> None:
+    def __init__(self, dataset: InEpochs) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -128,13 +155,15 @@ class EpochSampler(Sampler[int]):
         return iter((epoch * n + np.random.default_rng(key).permutation(n)).tolist())
 
 
-def train_loader(dataset: TrainSet, batch_size: int, workers: int) -> DataLoader[Any]:
-    """Shuffled batches (uint8 (n, H, W, 3), float32 (n, K)); the last, smaller one is dropped.
+def train_loader(dataset: InEpochs, batch_size: int, workers: int) -> DataLoader[Any]:
+    """Shuffled batches, of a `TrainSet` (uint8 (n, H, W, 3), float32 (n, K)).
+
+    The last, smaller one is dropped.
 
     A batch of one would have no variance for BatchNorm to divide by.
     """
     return DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type]
         batch_size=min(batch_size, len(dataset)),
         sampler=EpochSampler(dataset),
         num_workers=workers,

@@ -1,16 +1,16 @@
-"""Training: binary cross-entropy on logits, Adam with two rates, SN and BatchNorm as asked."""
+"""Training: a loss on logits, Adam with two rates, SN, BatchNorm and outliers as asked."""
 
 from __future__ import annotations
 
 import time
 import warnings
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from snojoe.data.shards import Shards
 from snojoe.model.classifier import Classifier
@@ -23,7 +23,9 @@ from snojoe.support.progress import progress
 from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm, share_batch_norm
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, train_loader
+from snojoe.training.losses import LOSSES, towards_none
 from snojoe.training.optimizer import build_optimizer, build_schedule
+from snojoe.training.outliers import WEIGHT, Outliers
 from snojoe.training.processes import check_shares, start_accelerator
 from snojoe.training.record import Record, epoch_line
 from snojoe.training.validation import validate
@@ -41,6 +43,7 @@ def train_classifier(
     params: Train,
     spectral_norm: SpectralNormParams,
     sn_layers: int,
+    outliers: Outliers | None = None,
     checkpoint: Path | None = None,
 ) -> Record:
     """Train in place; afterwards the model is in eval mode, its weights still normalised.
@@ -55,6 +58,8 @@ def train_classifier(
         The sections of the parameters.
     sn_layers : int
         Number of layers that are spectrally normalised (eq. 13).
+    outliers : Outliers, optional
+        Images that show none of the labels, as many as of `train`.
     checkpoint : Path, optional
         File to resume from where it exists, and to write at the end of epochs. The caller names
         it after everything that decides the result, and deletes it.
@@ -68,7 +73,7 @@ def train_classifier(
     batch_size = min(params.batch_size, len(train))
     check_shares(batch_size, accelerator.num_processes, params.gradient_accumulation)
     normaliser = _normalise(model, spectral_norm, sn_layers, val.image_size, accelerator)
-    training = _Training(model, train, params, normaliser, accelerator)
+    training = _Training(model, train, outliers, params, normaliser, accelerator)
     if not (checkpoint and training.resume(checkpoint)):
         bounded = spectral_norm.batch_norm_bound is not None and sn_layers > 0
         training.begin(normalised=bounded or len(normaliser) > 0)
@@ -111,6 +116,7 @@ class _Training:
         self,
         model: Classifier,
         train: TrainSet,
+        outliers: Outliers | None,
         params: Train,
         normaliser: SpectralNorm,
         accelerator: Accelerator,
@@ -122,11 +128,15 @@ class _Training:
         self.model = model
         self.network: torch.nn.Module = model  # the same as `run` wraps it
         self.train = train
+        self.outliers = outliers
         self.params = params
         self.normaliser = normaliser
         self.accelerator = accelerator
         self.loader = train_loader(train, params.batch_size, params.workers)
         self.whole = self.loader
+        self.outlier_loader = (
+            train_loader(outliers, params.batch_size, params.workers) if outliers else None
+        )
         self.optimizer = build_optimizer(model, params)
         steps = params.epochs * len(self.loader)
         self.schedule = build_schedule(self.optimizer, params, steps)
@@ -220,12 +230,16 @@ class _Training:
         self.network, self.optimizer, self.loader = self.accelerator.prepare(
             self.model, self.optimizer, self.loader
         )
+        if self.outlier_loader is not None:
+            self.outlier_loader = self.accelerator.prepare(self.outlier_loader)
         if self.accelerator.num_processes == 1:  # one set of workers
             self.whole = self.loader
 
     def _train_epoch(self, epoch: int) -> float:
-        """Take every step of an epoch, numbered from 0; returns the mean loss."""
+        """Take every step of an epoch, numbered from 0; returns the mean loss, with outliers'."""
         self.train.epoch = epoch
+        if self.outliers is not None:
+            self.outliers.epoch = epoch
         self.network.train()
         if self._frozen(epoch):
             freeze_batch_norm(self.model)
@@ -236,8 +250,10 @@ class _Training:
         total = torch.zeros((), device=device)
         name = f"epoch {epoch + 1}/{self.params.epochs}"
         batches = progress(self.loader, total=steps, desc=name, unit="step")
-        for step, (pixels, labels) in enumerate(batches, start=1):
-            self._backward(pixels, labels, total)
+        outliers = self.outlier_loader or repeat(None, steps)
+        pairs = zip(batches, outliers, strict=True)
+        for step, ((pixels, labels), others) in enumerate(pairs, start=1):
+            self._backward(pixels, labels, others, total)
             if step % check_every == 0 or step == steps:
                 _check_finite(total, f"epoch {epoch + 1}", step, check_every)
             self.optimizer.step()
@@ -245,23 +261,41 @@ class _Training:
             self.schedule.step()
         return float(self.accelerator.reduce(total, "mean")) / steps
 
-    def _backward(self, pixels: Tensor, labels: Tensor, total: Tensor) -> None:
+    def _backward(
+        self, pixels: Tensor, labels: Tensor, outliers: Tensor | None, total: Tensor
+    ) -> None:
         """Gradients of a batch's mean loss, which is added to `total`; in parts, for less memory.
+
+        Outliers are in one batch with labelled images, as in Hendrycks et al.'s code, so that a
+        BatchNorm that is not frozen takes the statistics of both.
 
         Parameters
         ----------
         pixels : (n, H, W, 3) uint8
         labels : (n, K) float32
+        outliers : (n, H, W, 3) uint8 or None
         total : () float32
         """
         self.optimizer.zero_grad()
-        parts = (each.tensor_split(self.params.gradient_accumulation) for each in (pixels, labels))
-        for images, targets in zip(*parts, strict=True):
+        parts: list[Any] = [
+            repeat(None) if each is None else each.tensor_split(self.params.gradient_accumulation)
+            for each in (pixels, labels, outliers)
+        ]
+        for images, targets, others in zip(*parts, strict=False):
+            seen = images if others is None else torch.cat([images, others])
             with self.accelerator.autocast():
-                logits = self.network(self.model.normalise(images))
-            loss = bce(logits.float(), targets) * (len(images) / len(pixels))
+                logits = self.network(self.model.normalise(seen))
+            loss = self._loss(logits.float(), targets) * (len(images) / len(pixels))
             self.accelerator.backward(loss)
             total += loss.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of (n, K) labels and (n, K) logits, or (2 n, K) with those of outliers behind them."""
+        loss = LOSSES[self.params.loss]
+        if len(logits) == len(labels):
+            return loss(logits, labels)
+        known, others = logits.tensor_split(2)
+        return loss(known, labels) + WEIGHT * towards_none(others)
 
 
 def _check_finite(total: Tensor, epoch: str, step: int, every: int) -> None:

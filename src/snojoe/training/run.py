@@ -32,6 +32,7 @@ from snojoe.support.processes import is_first_process, process_count, say
 from snojoe.training.checkpoint import remove_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
 from snojoe.training.loop import train_classifier
+from snojoe.training.outliers import AuxiliaryOutliers, Outliers, PseudoOutliers
 from snojoe.training.record import Record
 from snojoe.training.validation import predict_labelled, validate
 
@@ -49,7 +50,7 @@ def train_model(
     seed : int
         Of the head's initial weights, the order of the images and their augmentation.
     folders : Folders
-        With the initial weights and the prepared splits train and val.
+        With the initial weights and the prepared splits train and val, and outliers where asked.
     checkpoints : Path
         Where the training's checkpoint lies until it is done. One that was interrupted goes on from
         there, to the bits of an uninterrupted one, unless anything that decides them has changed.
@@ -71,15 +72,17 @@ def train_model(
         return
     model = build_classifier(arch, len(classes), weights_file(folders.weights), size)
     check_classifier(model, arch, [sn_layers], size)
-    val = Shards(folders.prepared / "val")
-    model.mean, model.std = val.preprocessing.mean, val.preprocessing.std
-    train = _train_set(folders.prepared / "train", params, seed, val.preprocessing)
     sources = [folders.weights, folders.prepared / "train", folders.prepared / "val"]
+    sources += [folders.outliers] if params.train.outliers == "auxiliary" else []
     name = fingerprint(params.arithmetic, _what_trains(model, known), *sources)
     target = folders.model(sn_layers, seed)
     made = checkpoints / f"{name}.json"
     if process_count() == 1 and made.exists() and _copied(made, target, sn_layers):
         return
+    val = Shards(folders.prepared / "val")
+    model.mean, model.std = val.preprocessing.mean, val.preprocessing.std
+    train = _train_set(folders.prepared / "train", params, seed, val.preprocessing)
+    outliers = _outliers(folders, params, train)
     checkpoint = checkpoints / f"{name}.pt"
     with explained("train.batch_size", params.train.batch_size):
         record = train_classifier(
@@ -89,6 +92,7 @@ def train_model(
             params=params.train,
             spectral_norm=params.spectral_norm,
             sn_layers=sn_layers,
+            outliers=outliers,
             checkpoint=checkpoint,
         )
     if is_first_process():
@@ -148,7 +152,10 @@ def _known(params: Params, classes: list[str], sn_layers: int, seed: int) -> dic
     """What `ModelConfig` is to hold of what is known before the training; it decides the result."""
     sections = params.model_dump(include={"model", "spectral_norm", "train"})
     if params.model.own is None:
-        del sections["model"]["own"]  # which earlier models have not
+        del sections["model"]["own"]  # which earlier models have not, as what follows
+    for name, without in (("loss", "bce"), ("outliers", None)):
+        if sections["train"][name] == without:
+            del sections["train"][name]
     return {
         "arch": params.model.arch,
         "classes": classes,
@@ -164,6 +171,22 @@ def _train_set(folder: Path, params: Params, seed: int, made: Preprocessing) -> 
     how = read_resize(made.resize).interpolation
     transform = TrainTransform(made.image_size, (low, high), augment.flip, how)
     return TrainSet(folder, transform, seed)
+
+
+def _outliers(folders: Folders, params: Params, train: TrainSet) -> Outliers | None:
+    """What ``train.outliers`` asks for.
+
+    Raises
+    ------
+    SnojoeError
+        If the user's were not prepared, or are damaged.
+    """
+    if params.train.outliers == "pseudo_ood":
+        return PseudoOutliers(train)
+    if params.train.outliers == "auxiliary":
+        shards = Shards(folders.outliers)
+        return AuxiliaryOutliers(shards, train.transform, train.seed, len(train))
+    return None
 
 
 def _write_model(

@@ -23,7 +23,7 @@ from snojoe.results.at_work import AtWork, at_work
 from snojoe.results.formatting import claim, interval, p_value, points, relative_cut
 from snojoe.results.headline import Verdict, overall, verdicts
 from snojoe.results.leaderboard import MODELS
-from snojoe.results.markdown import id_test_note, known_note
+from snojoe.results.markdown import id_test_note, known_note, seen_note
 from snojoe.results.ood_classes import passing_classes
 from snojoe.results.paper import (
     JOINT_ENERGYS,
@@ -85,6 +85,7 @@ class Page:
     id_test_note: str
     others_note: str
     tuned: bool
+    seen_note: str
 
 
 def read_page(params: Params, folders: Folders) -> Page:
@@ -133,6 +134,7 @@ def read_page(params: Params, folders: Folders) -> Page:
         id_test_note=(id_test_note(sets) + known_note(read_known(folders.prepared))).strip(),
         others_note=OF_JOINT_ENERGYS if beside2[JOINT_ENERGYS] else "",
         tuned=bool(statistics.tuning),
+        seen_note=seen_note(experiment.saw_pseudo_ood(params.sn_layers)),
     )
 
 

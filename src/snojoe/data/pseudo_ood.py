@@ -1,4 +1,4 @@
-"""Pseudo-OOD images, made of in-distribution ones: what noise is tuned on without any OOD data.
+"""Pseudo-OOD images, made of in-distribution ones: what is chosen or trained on without OOD data.
 
 The five sets of the protocol (Wang et al. 2021, after Hendrycks et al., "Deep anomaly detection
 with outlier exposure", ICLR 2019). Each function takes (n, H, W, 3) uint8 images and a generator,
@@ -13,6 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
+
+SEEN = (
+    "the training saw pseudo-OOD images, made of train (train.outliers): those by which is chosen "
+    "here are none that it has not seen the like of"
+)
+"""What is said beside what they chose, of a network that was trained with their like."""
 
 TILES = 4
 """Tiles of the jigsaw along each edge."""

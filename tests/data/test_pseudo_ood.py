@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from snojoe.inference.pseudo_ood import PSEUDO_OOD, TILES, arithmetic_mean, geometric_mean, jigsaw
+from snojoe.data.pseudo_ood import PSEUDO_OOD, TILES, arithmetic_mean, geometric_mean, jigsaw
 
 
 def images(n=3, side=18):
