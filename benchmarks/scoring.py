@@ -11,7 +11,9 @@ process of its own, which fits it and scores the three sets. Its seconds are tho
 its peak memory holds all, the imports and the pages of the mapped arrays too (Linux only).
 `--each` does so at the paper's size with 2,048 hidden features, for the ID test set alone, and
 tells the size of the stored detector. `--scores knn lof` names some alone, `--share 0.05` scores
-that share of each set, for those that take long.
+that share of each set, for those that take long. `--tuned` compares that with the same for the
+values of the grid as well: all are fitted and measured on as many pseudo-OOD images as inference
+keeps, and the ID test set is scored by two.
 """
 
 import argparse
@@ -23,13 +25,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.covariance import EmpiricalCovariance
+from snojoe.inference.pseudo_ood import PSEUDO_OOD
 
 from snojoe.detectors import (
     DETECTORS,
@@ -37,18 +40,22 @@ from snojoe.detectors import (
     LinearHead,
     Mahalanobis,
     fit_detector,
+    fit_variants,
     save_detector,
 )
 from snojoe.detectors.outputs import ModelOutputs, load_outputs
+from snojoe.detectors.store import ID
 from snojoe.measures.comparisons import bold_rows
 from snojoe.measures.estimates import estimates
 from snojoe.measures.ood_metrics import OOD_METRICS
+from snojoe.results.tuned_scores import pseudo_fpr95s
 
 K, FEATURES = 20, 2048
 TRAIN, VAL, TEST = 5_717, 5_823, 10_991
 OOD = {"ImageNet-22K": 18_835, "Texture": 5_640}
 ROWS, SEEDS = 8, 3
 SUBSET_IMAGES = 1_000
+PSEUDO_IMAGES = 300  # at most, of each set: snojoe.inference.infer, which imports torch
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,47 @@ def score_one(name, folder, size, share):
     print(json.dumps([fitted - began, ended - fitted, peak, stored]))
 
 
+def tuned_one(name, folder):
+    """Print seconds of CPU and peak memory in MB of tuning: fit, choose, score test by two."""
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=(K, FEATURES)).astype(np.float32)
+    head = LinearHead(weight, np.ones(K))
+    train, val, test = (load_outputs(folder / each) for each in SIZES["paper"].images)
+    pseudo = [load_outputs(folder / each) for each in (ID, *PSEUDO_OOD)]
+    began = time.process_time()
+    variants = fit_variants(name, train, val, head)
+    pseudo_fpr95s(variants, pseudo[0], pseudo[1:], head)
+    variants[0].score_variants([variants[0], variants[-1]], test)
+    ended = time.process_time()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([len(variants), ended - began, peak]))
+
+
+def bench_tuned(scores):
+    head = ("score", "values", "alone, s of CPU", "with tuning", "peak memory, GB", "with tuning")
+    print(f"| {' | '.join(head)} |")
+    print("|---|---|---|---|---|---|")
+    images = SIZES["paper"].images | dict.fromkeys((ID, *PSEUDO_OOD), PSEUDO_IMAGES)
+    total = np.zeros(2)
+    with tempfile.TemporaryDirectory() as scratch:
+        write_sets(Path(scratch), replace(SIZES["paper"], images=images), np.random.default_rng(0))
+        for name in [score for score in scores if DETECTORS[score].grid]:
+            alone, tuned = (
+                json.loads(
+                    subprocess.check_output(
+                        [sys.executable, __file__, mode, name, scratch, "paper", "1"], text=True
+                    )
+                )
+                for mode in ("--score", "--tune")
+            )
+            fit, score, peak, _ = alone
+            values, seconds, tuned_peak = tuned
+            total += (fit + score, seconds)
+            measured = f"{fit + score:.1f} | {seconds:.1f} | {peak / 1024:.2f}"
+            print(f"| {DETECTORS[name].title} | {values} | {measured} | {tuned_peak / 1024:.2f} |")
+    print(f"| **all** | | {total[0]:.1f} | {total[1]:.1f} | | |")
+
+
 def bench_each(scores, key, share):
     head = ("score", "fitted on", "fit, s of CPU", f"score {share:.0%}, s of CPU")
     print(f"| {' | '.join((*head, 'peak memory, GB', 'stored, kB'))} |")
@@ -209,6 +257,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--coco", action="store_true", help="at MS-COCO's size")
     parser.add_argument("--each", action="store_true", help="every score, at the paper's size")
+    parser.add_argument("--tuned", action="store_true", help="what tuning costs, at the paper's")
     parser.add_argument("--scores", nargs="+", choices=DETECTORS, default=list(DETECTORS))
     parser.add_argument("--share", type=float, default=1.0)
     arguments = parser.parse_args()
@@ -216,6 +265,9 @@ def main() -> None:
     if arguments.coco:
         bench_each(arguments.scores, "coco", arguments.share)
         bench_intervals(rng, repeats, SIZES["coco"].images["test"])
+        return
+    if arguments.tuned:
+        bench_tuned(arguments.scores)
         return
     if arguments.each:
         bench_each(arguments.scores, "paper", arguments.share)
@@ -229,5 +281,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--score"]:
         score_one(sys.argv[2], Path(sys.argv[3]), SIZES[sys.argv[4]], float(sys.argv[5]))
+    elif sys.argv[1:2] == ["--tune"]:
+        tuned_one(sys.argv[2], Path(sys.argv[3]))
     else:
         main()

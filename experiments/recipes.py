@@ -173,16 +173,18 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def ranked(recipe: str, images: int, seed: int, scratch: Path) -> str:
-    """Every score by the network that a recipe has left."""
+    """Every score by the network that a recipe has left, and what tuning it comes to."""
     from snojoe.experiment import Folders
-    from snojoe.results.grids import score_grid
     from snojoe.results.leaderboard import leaderboard, leaderboard_markdown
     from snojoe.results.stored import Experiment
+    from snojoe.results.tuned_scores import tuned_markdown, tuned_places, tuned_score_grid
 
     folders = Folders(scratch / f"{recipe.replace(' ', '-')}-{images}-{seed}")
     experiment = Experiment(folders, list(OOD), [seed])
-    places = leaderboard(score_grid(experiment, 0), experiment.clusters())
-    return leaderboard_markdown(places, dict.fromkeys(OOD), seeds=1)
+    grid, tuned = tuned_score_grid(experiment, 0)
+    places = leaderboard(grid, experiment.clusters(), tuned_places(tuned))
+    text = leaderboard_markdown(places, dict.fromkeys(OOD), seeds=1)
+    return f"{text}\n{tuned_markdown(grid, tuned)}"
 
 
 def main() -> None:

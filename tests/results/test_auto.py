@@ -28,7 +28,7 @@ def test_scores_are_measured_on_pseudo_ood_images(experiment):
         folder = experiment.folders.pseudo_outputs(9, seed)
         for name in ("id", *PSEUDO_OOD):
             write_set(folder / name, rng, 30, labelled=False)
-    _, choices = score_and_keep(experiment, 9)
+    *_, choices = score_and_keep(experiment, 9)
     assert choices["control"] == [{}, {}]
     assert [set(each) for each in choices["sn"]] == 2 * [{"odin", "joint_energy", "knn"}]
     store = read_store(experiment.folders.detectors_of(9, 4))
@@ -43,7 +43,7 @@ def test_scores_are_measured_on_pseudo_ood_images(experiment):
 
 
 def test_without_pseudo_ood_images_there_is_no_choice(experiment):
-    grid, choices = score_and_keep(experiment, 9)
+    grid, _, choices = score_and_keep(experiment, 9)
     assert choices == {"control": [{}, {}], "sn": [{}, {}]}
     assert auto_markdown(grid.metrics(), choices).startswith("There are no pseudo-OOD images")
 

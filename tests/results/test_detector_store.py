@@ -32,9 +32,12 @@ def experiment(tmp_path, monkeypatch):
 def test_each_score_is_measured_as_in_the_tables_unless_it_learns_from_val(experiment, monkeypatch):
     expected = score_grid(experiment, 9)
     fitted = []
-    fit = grids.fit_detector
-    monkeypatch.setattr(grids, "fit_detector", lambda *a, **k: fitted.append(a[0]) or fit(*a, **k))
-    grid, _ = score_and_keep(experiment, 9)
+    for name in ("fit_detector", "fit_variants"):
+        fit = getattr(grids, name)
+        monkeypatch.setattr(
+            grids, name, lambda *a, fit=fit, **k: fitted.append(a[0]) or fit(*a, **k)
+        )
+    grid, *_ = score_and_keep(experiment, 9)
     on_train = [name for name in NAMES if DETECTORS[name].fitted_on == "train"]
     assert on_train
     assert all(fitted.count(name) == 2 * len(SEEDS) for name in on_train)
@@ -94,7 +97,7 @@ def test_of_test_the_images_that_show_a_class_are_kept(experiment):
     labels = np.ones((SIZES["test"], 3), np.uint8)
     labels[:6] = 0
     np.save(experiment.folders.outputs(9, 4, "test") / "labels.npy", labels)
-    grid, _ = score_and_keep(experiment, 9)
+    grid, *_ = score_and_keep(experiment, 9)
     measured = read_store(experiment.folders.detectors_of(9, 4)).measured["knn"]
     assert np.array_equal(measured["id"], grid.id[ScoreRow("knn", "sn", 9)][1, 6:])
 
@@ -130,7 +133,7 @@ def test_a_score_that_cannot_be_stored_is_in_the_tables_alone(experiment, monkey
             self, "lof_", LocalOutlierFactor(n_neighbors=5, novelty=True).fit(X)
         ),
     )
-    grid, _ = score_and_keep(experiment, 9)
+    grid, *_ = score_and_keep(experiment, 9)
     assert ScoreRow("lof", "sn", 9) in grid.id
     assert "lof.lof_: a scikit-learn estimator is not stored" in capsys.readouterr().out
     there = {p.stem for p in experiment.folders.detectors_of(9, 4).glob("*.safetensors")}
@@ -147,7 +150,7 @@ def test_a_score_with_noise_is_calibrated_and_measured_on_noisy_images(experimen
         folder = experiment.folders.outputs(9, 4, name)
         np.save(folder / "odin_logits.npy", np.load(folder / "logits.npy") - 1)
     clean = read_clean(experiment)
-    grid, _ = score_and_keep(experiment, 9)
+    grid, *_ = score_and_keep(experiment, 9)
     store = read_store(experiment.folders.detectors_of(9, 4))
     assert store.noise == {"odin": 0.002}
     assert "odin" not in store.pseudo_fpr95

@@ -7,6 +7,7 @@ value each, so that the sum remains that of h (B), or is scaled by e^r, r = sum 
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class ASH(OutputsDetector):
     """
 
     consumes = ("hidden",)
+    grid: ClassVar = {"pruned": (0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)}
 
     def __init__(self, pruned: float, accept: float = 0.95) -> None:
         super().__init__(accept)

@@ -9,17 +9,23 @@ authors do, and where they say "penultimate layer" or "pre-logit features", that
 the last linear layer (`hidden`). The pooled trunk features z (`features`) are the same array only
 where that layer is the whole head. What reads the other array is a row of its own, in the same
 file, with the array in its name: `mahalanobis_hidden`, `mahalanobis_pp_features`.
+
+A score with hyperparameters has a `grid`. Its variants, one for each point of that, are fitted and
+scored together by `_fit_each` and `_score_each`: one after the other, unless a class overrides
+these because its variants share work.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -59,6 +65,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     """The split that `fit` sees: "train" or "val"."""
     matched_on: ClassVar[str | None] = None
     """What `fit` may see besides: "val", of an `OutputsDetector` with a `_match`, or None."""
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    """Parameter -> the values that pseudo-OOD images choose from, its default among them."""
 
     calibration_: FloatArray
 
@@ -121,7 +129,6 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
         check_is_fitted(self, "calibration_", msg="%(name)s has no p-values before calibrate")
         return p_values(self.calibration_, self.score_samples(X))
 
-    @abstractmethod
     def fit_outputs(
         self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
     ) -> Self:
@@ -129,10 +136,36 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
 
         `val` is for what has `matched_on`, as in `OutputsDetector.fit`; all others leave it.
         """
+        self.fit_variants([self], outputs, head, val)
+        return self
 
-    @abstractmethod
     def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
         """`score_samples` of what the detector reads of `outputs`, whatever its kind."""
+        (scores,) = self.score_variants([self], outputs)
+        return scores
+
+    def variants(self) -> list[Self]:
+        """Detectors that are not fitted: this one, and one for each other point of the `grid`."""
+        params = self.get_params()
+        own = {name: params[name] for name in self.grid}
+        others = [point for point in ParameterGrid(self.grid) if point != own]
+        return [clone(self).set_params(**point) for point in [own, *others]]
+
+    @classmethod
+    @abstractmethod
+    def fit_variants(
+        cls,
+        variants: Sequence[Self],
+        outputs: ModelOutputs,
+        head: LinearHead,
+        val: ModelOutputs | None = None,
+    ) -> None:
+        """`fit_outputs` of several that differ in parameters of the `grid` alone."""
+
+    @classmethod
+    @abstractmethod
+    def score_variants(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
+        """`score_outputs` of several that `fit_variants` has fitted together."""
 
     def calibrate_outputs(self, outputs: ModelOutputs, confidence: float | None = None) -> Self:
         """`calibrate` with what the detector reads of `outputs`, whatever its kind."""
@@ -237,24 +270,54 @@ class ArrayDetector(Detector):
         ValueError
             For NaN, infinity or an empty `X`, and parameters outside their range.
         """
-        data: FloatArray = validate_data(self, X, dtype=np.float64)
-        self._fit(data, y)
-        return self._fitted(X)
+        self._fit_all([self], X, y)
+        return self
 
     def score_samples(self, X: ArrayLike) -> FloatArray:
         """Score images: (n, d) array -> (n,) float64, higher = more in-distribution."""
-        check_is_fitted(self)
-        return self._score(validate_data(self, X, dtype=np.float64, reset=False))
+        (scores,) = self._score_all([self], X)
+        return scores
 
-    def fit_outputs(
-        self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
-    ) -> Self:
-        (field,) = self.consumes
-        return self.fit(getattr(outputs, field), outputs.labels)
+    @classmethod
+    def fit_variants(
+        cls,
+        variants: Sequence[Self],
+        outputs: ModelOutputs,
+        head: LinearHead,
+        val: ModelOutputs | None = None,
+    ) -> None:
+        (field,) = cls.consumes
+        cls._fit_all(variants, getattr(outputs, field), outputs.labels)
 
-    def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
-        (field,) = self.consumes
-        return self.score_samples(getattr(outputs, field))
+    @classmethod
+    def score_variants(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
+        (field,) = cls.consumes
+        return cls._score_all(variants, getattr(outputs, field))
+
+    @classmethod
+    def _fit_all(cls, variants: Sequence[Self], X: ArrayLike, y: ArrayLike | None) -> None:
+        data: FloatArray = validate_data(variants[0], X, dtype=np.float64)
+        for each in variants:
+            each.n_features_in_ = data.shape[1]
+        cls._fit_each(variants, data, y)
+        for each in variants:
+            each._fitted(X)
+
+    @classmethod
+    def _score_all(cls, variants: Sequence[Self], X: ArrayLike) -> list[FloatArray]:
+        for each in variants:
+            check_is_fitted(each)
+        data = validate_data(variants[0], X, dtype=np.float64, reset=False)
+        return cls._score_each(variants, data)
+
+    @classmethod
+    def _fit_each(cls, variants: Sequence[Self], X: FloatArray, y: ArrayLike | None) -> None:
+        for each in variants:
+            each._fit(X, y)
+
+    @classmethod
+    def _score_each(cls, variants: Sequence[Self], X: FloatArray) -> list[FloatArray]:
+        return [each._score(X) for each in variants]
 
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
         """Learn from (n, d); nothing by default."""
@@ -288,37 +351,58 @@ class OutputsDetector(Detector):
         ValueError
             For NaN, infinity, arrays that do not fit `head`, and parameters outside their range.
         """
+        return self.fit_outputs(outputs, head, val)
+
+    def score_samples(self, outputs: ModelOutputs) -> FloatArray:
+        """Score images: (n,) float64, higher = more in-distribution."""
+        return self.score_outputs(outputs)
+
+    @classmethod
+    def fit_variants(
+        cls,
+        variants: Sequence[Self],
+        outputs: ModelOutputs,
+        head: LinearHead,
+        val: ModelOutputs | None = None,
+    ) -> None:
         if head.weight.shape != (outputs.logits.shape[1], outputs.hidden.shape[1]):
             raise ValueError(
                 f"head.weight has shape {head.weight.shape}, but the outputs have "
                 f"{outputs.logits.shape[1]} logits and {outputs.hidden.shape[1]} hidden features"
             )
-        checked = self._checked(outputs)
-        self.columns_ = {field: getattr(checked, field).shape[1] for field in self.consumes}
-        self._fit(checked, head)
-        if self.matched_on:
-            self._match(checked if val is None else self._checked(val))
-        return self._fitted(outputs)
+        checked = cls._checked(outputs)
+        columns = {field: getattr(checked, field).shape[1] for field in cls.consumes}
+        for each in variants:
+            each.columns_ = columns
+        cls._fit_each(variants, checked, head)
+        if cls.matched_on:
+            matched = checked if val is None else cls._checked(val)
+            for each in variants:
+                each._match(matched)
+        for each in variants:
+            each._fitted(outputs)
 
-    def score_samples(self, outputs: ModelOutputs) -> FloatArray:
-        """Score images: (n,) float64, higher = more in-distribution."""
-        check_is_fitted(self)
-        outputs = self._checked(outputs)
-        for field, columns in self.columns_.items():
+    @classmethod
+    def score_variants(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
+        for each in variants:
+            check_is_fitted(each)
+        outputs = cls._checked(outputs)
+        for field, columns in variants[0].columns_.items():
             if getattr(outputs, field).shape[1] != columns:
                 raise ValueError(
                     f"{field} has {getattr(outputs, field).shape[1]} columns, "
-                    f"but {type(self).__name__} was fitted with {columns}"
+                    f"but {cls.__name__} was fitted with {columns}"
                 )
-        return self._score(outputs)
+        return cls._score_each(variants, outputs)
 
-    def fit_outputs(
-        self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
-    ) -> Self:
-        return self.fit(outputs, head, val)
+    @classmethod
+    def _fit_each(cls, variants: Sequence[Self], outputs: ModelOutputs, head: LinearHead) -> None:
+        for each in variants:
+            each._fit(outputs, head)
 
-    def score_outputs(self, outputs: ModelOutputs) -> FloatArray:
-        return self.score_samples(outputs)
+    @classmethod
+    def _score_each(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
+        return [each._score(outputs) for each in variants]
 
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
         """Learn from finite float64 outputs; nothing by default."""
@@ -333,9 +417,10 @@ class OutputsDetector(Detector):
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         """Finite float64 outputs -> (n,)."""
 
-    def _checked(self, outputs: ModelOutputs) -> ModelOutputs:
+    @classmethod
+    def _checked(cls, outputs: ModelOutputs) -> ModelOutputs:
         arrays = {
             field: check_array(getattr(outputs, field), dtype=np.float64, input_name=field)
-            for field in self.consumes
+            for field in cls.consumes
         }
         return replace(outputs, **arrays)

@@ -4,6 +4,8 @@ Sun and Li, "DICE: leveraging sparsification for out-of-distribution detection",
 joint energy in the place of logsumexp. The mean is over the train split.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
@@ -28,6 +30,7 @@ class DICE(OutputsDetector):
     title = "DICE"
     consumes = ("hidden",)
     fitted_on = "train"
+    grid: ClassVar = {"sparsity": (0.1, 0.3, 0.5, 0.7, 0.9)}
 
     def __init__(self, sparsity: float = 0.9, accept: float = 0.95) -> None:
         super().__init__(accept)

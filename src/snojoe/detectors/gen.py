@@ -6,6 +6,8 @@ generalised entropy, there of the softmax, here of K labels with p_i = sigmoid(f
 more labels take part beside those that an image has, the more so.
 """
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -31,6 +33,7 @@ class GEN(ArrayDetector):
     name = "gen"
     title = "GEN"
     fitted_on = "train"
+    grid: ClassVar = {"gamma": (0.01, 0.1, 0.5, 1.0), "m": (None, 1, 3, 10)}
 
     def __init__(self, gamma: float = 0.1, m: int | None = None, accept: float = 0.95) -> None:
         super().__init__(accept)

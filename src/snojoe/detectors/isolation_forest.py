@@ -4,6 +4,8 @@ Liu et al., "Isolation forest", ICDM 2008. The protocol fits it on val logits, w
 defaults and random_state=42.
 """
 
+from typing import ClassVar
+
 from numpy.typing import ArrayLike
 from sklearn import ensemble
 
@@ -26,6 +28,7 @@ class IsolationForest(ArrayDetector):
 
     name = "isolation_forest"
     title = "Isolation Forest"
+    grid: ClassVar = {"n_estimators": (50, 100)}
 
     def __init__(
         self, n_estimators: int = 100, random_state: int | None = 42, accept: float = 0.95

@@ -3,6 +3,9 @@
 Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
 """
 
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
 from numpy.typing import ArrayLike
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
@@ -35,31 +38,42 @@ class KNN(ArrayDetector):
     title = "KNN"
     consumes = ("hidden",)
     fitted_on = "train"
+    grid: ClassVar = {"k": (None, 1, 5, 10, 50, 100)}
     _keeps_training = True
 
     def __init__(self, k: int | None = None, accept: float = 0.95) -> None:
         super().__init__(accept)
         self.k = k
 
-    def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
-        if self.k is not None and self.k < 1:
-            raise ValueError(f"k must be at least 1, got {self.k!r}")
-        self.k_ = max(1, round(len(X) / 1000)) if self.k is None else self.k
-        self.directions_ = normalize(X)
-        self._rebuild()
+    @classmethod
+    def _fit_each(cls, variants: Sequence[Self], X: FloatArray, y: ArrayLike | None) -> None:
+        directions = normalize(X)
+        for each in variants:
+            if each.k is not None and each.k < 1:
+                raise ValueError(f"k must be at least 1, got {each.k!r}")
+            each.k_ = max(1, round(len(X) / 1000)) if each.k is None else each.k
+            each.directions_ = directions
+            each._rebuild()
 
     def _rebuild(self) -> None:
         self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
 
+    @classmethod
+    def _score_each(cls, variants: Sequence[Self], X: FloatArray) -> list[FloatArray]:
+        distances = variants[0]._distances(normalize(X), max(each.k_ for each in variants))
+        return [-distances[:, min(each.k_, distances.shape[1]) - 1] for each in variants]
+
     def _score(self, X: FloatArray) -> FloatArray:
-        return self._distance(normalize(X), self.k_)
+        (scores,) = self._score_each([self], X)
+        return scores
 
     def _training_scores(self, seen: None) -> FloatArray:
-        return self._distance(self.directions_, self.k_ + 1)
+        return -self._distances(self.directions_, self.k_ + 1)[:, -1]
 
-    def _distance(self, directions: FloatArray, k: int) -> FloatArray:
+    def _distances(self, directions: FloatArray, k: int) -> FloatArray:
+        """To the k nearest train images, the nearest first: (m, d) -> (m, k)."""
         distances, _ = self.neighbours_.kneighbors(directions, min(k, len(self.directions_)))
-        return -distances[:, -1]
+        return distances
 
 
 class KNNFeatures(KNN):

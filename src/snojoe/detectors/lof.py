@@ -4,6 +4,8 @@ Breunig et al., "LOF: identifying density-based local outliers", SIGMOD 2000. Th
 on val logits, with scikit-learn's defaults.
 """
 
+from typing import ClassVar
+
 from numpy.typing import ArrayLike
 from sklearn.neighbors import LocalOutlierFactor
 
@@ -19,13 +21,14 @@ class LOF(ArrayDetector):
     Parameters
     ----------
     n_neighbors : int, default 20
-        Size of the neighbourhood.
+        Size of the neighbourhood; all others where there are fewer.
     accept : float in (0, 1], default 0.95
         As in `Detector`, which also has the attributes.
     """
 
     name = "lof"
     title = "LOF"
+    grid: ClassVar = {"n_neighbors": (5, 10, 20, 50)}
     _keeps_training = True
 
     def __init__(self, n_neighbors: int = 20, accept: float = 0.95) -> None:
@@ -37,7 +40,8 @@ class LOF(ArrayDetector):
         self._rebuild()
 
     def _rebuild(self) -> None:
-        self.lof_ = LocalOutlierFactor(n_neighbors=self.n_neighbors, novelty=True).fit(self.seen_)
+        n_neighbors = min(self.n_neighbors, max(1, len(self.seen_) - 1))
+        self.lof_ = LocalOutlierFactor(n_neighbors=n_neighbors, novelty=True).fit(self.seen_)
 
     def _score(self, X: FloatArray) -> FloatArray:
         return self.lof_.score_samples(X)

@@ -3,6 +3,8 @@
 Liu and Qin, "Detecting out-of-distribution through the lens of neural collapse", CVPR 2025.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
@@ -27,6 +29,7 @@ class NCI(OutputsDetector):
     title = "NCI"
     consumes = ("hidden", "logits")
     fitted_on = "train"
+    grid: ClassVar = {"alpha": (0.0001, 0.001, 0.01, 0.1)}
 
     def __init__(self, alpha: float = 1e-4, accept: float = 0.95) -> None:
         super().__init__(accept)

@@ -5,6 +5,9 @@ standardised by the train split, as the authors do for networks that are not col
 on its first principal components.
 """
 
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
@@ -27,22 +30,26 @@ class NECO(OutputsDetector):
     title = "NECO"
     consumes = ("hidden",)
     fitted_on = "train"
+    grid: ClassVar = {"variance": (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)}
 
     def __init__(self, variance: float = 0.9, accept: float = 0.95) -> None:
         super().__init__(accept)
         self.variance = variance
 
-    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
-        if not 0 < self.variance <= 1:
-            raise ValueError(f"variance must be in (0, 1], got {self.variance!r}")
-        self.mean_ = outputs.hidden.mean(axis=0)
-        spread = outputs.hidden.std(axis=0)
-        self.spread_ = np.where(spread > 0, spread, 1)
-        standard = self._standard(outputs)
+    @classmethod
+    def _fit_each(cls, variants: Sequence[Self], outputs: ModelOutputs, head: LinearHead) -> None:
+        for each in variants:
+            if not 0 < each.variance <= 1:
+                raise ValueError(f"variance must be in (0, 1], got {each.variance!r}")
+        mean, spread = outputs.hidden.mean(axis=0), outputs.hidden.std(axis=0)
+        for each in variants:
+            each.mean_, each.spread_ = mean, np.where(spread > 0, spread, 1)
+        standard = variants[0]._standard(outputs)
         variances, directions = np.linalg.eigh(standard.T @ standard)
         shares = np.cumsum(variances[::-1]) / variances.sum()
-        dim = 1 + int(np.sum(shares < self.variance))
-        self.directions_ = directions[:, ::-1][:, :dim]
+        for each in variants:
+            dim = 1 + int(np.sum(shares < each.variance))
+            each.directions_ = directions[:, ::-1][:, :dim]
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         standard = self._standard(outputs)

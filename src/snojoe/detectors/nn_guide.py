@@ -6,6 +6,9 @@ and confident at once: an image's direction is compared with those of the train 
 by its confidence.
 """
 
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
 import numpy as np
 from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
@@ -36,34 +39,50 @@ class NNGuide(OutputsDetector):
     title = "NNGuide"
     consumes = ("hidden", "logits")
     fitted_on = "train"
+    grid: ClassVar = {"k": (1, 5, 10, 50, 100)}
     _keeps_training = True
 
     def __init__(self, k: int = 10, accept: float = 0.95) -> None:
         super().__init__(accept)
         self.k = k
 
-    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1, got {self.k!r}")
-        self.directions_ = normalize(outputs.hidden)
-        self.energies_ = joint_energy(outputs.logits)
+    @classmethod
+    def _fit_each(cls, variants: Sequence[Self], outputs: ModelOutputs, head: LinearHead) -> None:
+        directions, energies = normalize(outputs.hidden), joint_energy(outputs.logits)
+        for each in variants:
+            if each.k < 1:
+                raise ValueError(f"k must be at least 1, got {each.k!r}")
+            each.directions_, each.energies_ = directions, energies
+
+    @classmethod
+    def _score_each(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
+        directions, energies = normalize(outputs.hidden), joint_energy(outputs.logits)
+        guides = []
+        for rows in gen_batches(len(directions), _ROWS):
+            similar = variants[0]._similar(directions[rows])
+            guides.append([each._guide(similar) for each in variants])
+        return [energies * np.concatenate(of_one) for of_one in zip(*guides, strict=True)]
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
-        directions = normalize(outputs.hidden)
-        guides = [self._guide(directions[rows]) for rows in gen_batches(len(directions), _ROWS)]
-        return joint_energy(outputs.logits) * np.concatenate(guides)
+        (scores,) = self._score_each([self], outputs)
+        return scores
 
     def _training_scores(self, seen: None) -> FloatArray:
-        rows = gen_batches(len(self.directions_), _ROWS)
-        guides = [self._guide(self.directions_[own], own.start) for own in rows]
+        n = len(self.energies_)
+        guides = []
+        for rows in gen_batches(n, _ROWS):
+            similar = self._similar(self.directions_[rows])
+            if n > 1:
+                own = np.arange(len(similar))
+                similar[own, rows.start + own] = -np.inf
+            guides.append(self._guide(similar, max(1, n - 1)))
         return self.energies_ * np.concatenate(guides)
 
-    def _guide(self, directions: FloatArray, own: int | None = None) -> FloatArray:
-        """(m, d) -> (m,); the images may be the train images from number `own` on."""
-        similar = directions @ self.directions_.T * self.energies_
-        n = len(self.energies_)
-        if own is not None and n > 1:
-            similar[np.arange(len(similar)), own + np.arange(len(similar))] = -np.inf
-            n -= 1
-        k = min(self.k, n)
+    def _similar(self, directions: FloatArray) -> FloatArray:
+        """To each train image, times its confidence: (m, d) -> (m, n)."""
+        return directions @ self.directions_.T * self.energies_
+
+    def _guide(self, similar: FloatArray, others: int | None = None) -> FloatArray:
+        """(m, n) -> (m,); of so many `others` where one of the n is the image itself."""
+        k = min(self.k, similar.shape[1] if others is None else others)
         return np.partition(similar, -k, axis=1)[:, -k:].mean(axis=1)

@@ -4,6 +4,8 @@ Sun et al., "ReAct: out-of-distribution detection with rectified activations", N
 the joint energy in the place of logsumexp.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
@@ -27,6 +29,7 @@ class ReAct(OutputsDetector):
     title = "ReAct"
     consumes = ("hidden",)
     fitted_on = "train"
+    grid: ClassVar = {"quantile": (0.7, 0.8, 0.9, 0.95, 0.99)}
 
     def __init__(self, quantile: float = 0.9, accept: float = 0.95) -> None:
         super().__init__(accept)

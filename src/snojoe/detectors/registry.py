@@ -72,11 +72,38 @@ def fit_detector(
     ValueError
         For an unknown `name`.
     """
+    detector = _made(name, params)
+    _fit([detector], train, val, head)
+    return detector
+
+
+def fit_variants(
+    name: str, train: ModelOutputs, val: ModelOutputs, head: LinearHead, **params: Any
+) -> list[Detector]:
+    """`fit_detector`, and beside it the detectors with each other value of its `grid`.
+
+    Raises
+    ------
+    ValueError
+        As `fit_detector`.
+    """
+    variants = _made(name, params).variants()
+    _fit(variants, train, val, head)
+    return variants
+
+
+def _made(name: str, params: dict[str, Any]) -> Detector:
     if name not in DETECTORS:
         raise ValueError(f"name must be one of {', '.join(DETECTORS)}, got {name!r}")
-    detector = DETECTORS[name](**params)
-    seen = {"train": train, "val": val}[detector.fitted_on]
-    return detector.fit_outputs(seen, head, val if detector.matched_on else None)
+    return DETECTORS[name](**params)
+
+
+def _fit(
+    variants: list[Detector], train: ModelOutputs, val: ModelOutputs, head: LinearHead
+) -> None:
+    of = type(variants[0])
+    seen = {"train": train, "val": val}[of.fitted_on]
+    of.fit_variants(variants, seen, head, val if of.matched_on else None)
 
 
 __all__ = [
@@ -95,6 +122,7 @@ __all__ = [
     "ModelOutputs",
     "OutputsDetector",
     "fit_detector",
+    "fit_variants",
     "load_detector",
     "save_detector",
 ]

@@ -4,6 +4,8 @@ Between MaxLogit (k = 1 ranks as it does) and JointEnergy (k = K), after the stu
 Wang et al., "Can multi-label classification networks know what they don't know?", NeurIPS 2021.
 """
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -25,6 +27,7 @@ class TopKEnergy(ArrayDetector):
 
     name = "top_k_energy"
     title = "TopKEnergy"
+    grid: ClassVar = {"k": (1, 2, 3, 5, 10)}
 
     def __init__(self, k: int = 3, accept: float = 0.95) -> None:
         super().__init__(accept)

@@ -4,6 +4,8 @@ Xu et al., "VRA: variational rectified activation for out-of-distribution detect
 with the joint energy in the place of logsumexp; a and c are quantiles of the train h.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from snojoe.detectors.base import OutputsDetector
@@ -27,6 +29,7 @@ class VRA(OutputsDetector):
     title = "VRA"
     consumes = ("hidden",)
     fitted_on = "train"
+    grid: ClassVar = {"low": (0.0, 0.3, 0.6), "high": (0.9, 0.95, 0.99)}
 
     def __init__(self, low: float = 0.6, high: float = 0.95, accept: float = 0.95) -> None:
         super().__init__(accept)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from snojoe.data.pseudo_ood import PSEUDO_OOD
-from snojoe.detectors import DETECTORS, Detector, JointEnergy
+from snojoe.detectors import DETECTORS, Detector, JointEnergy, ModelOutputs
 from snojoe.detectors.store import ID
 from snojoe.measures.metrics import fpr_at_tpr
 from snojoe.results.formatting import markdown_table
@@ -30,11 +30,24 @@ def pseudo_fpr95(
     folder = experiment.folders.pseudo_outputs(sn_layers, seed)
     if detector.learns_from_val or not folder.is_dir():
         return None
-    scores = {
-        name: detector.score_outputs(experiment.pseudo_outputs(sn_layers, seed, name))
-        for name in (ID, *PSEUDO_OOD)
-    }
-    return float(np.mean([fpr_at_tpr(scores[ID], scores[name]) for name in PSEUDO_OOD]))
+    of_id, *others = (
+        experiment.pseudo_outputs(sn_layers, seed, name) for name in (ID, *PSEUDO_OOD)
+    )
+    (fpr95,) = mean_fpr95s([detector], of_id, others)
+    return fpr95
+
+
+def mean_fpr95s(
+    variants: Sequence[Detector], of_id: ModelOutputs, sets: Iterable[ModelOutputs]
+) -> list[float]:
+    """The mean FPR95 of each variant over the sets, a fraction: what is chosen by."""
+    score = variants[0].score_variants
+    id_scores = score(variants, of_id)
+    by_set = [
+        [fpr_at_tpr(*both) for both in zip(id_scores, score(variants, each), strict=True)]
+        for each in sets
+    ]
+    return [float(np.mean(of_one)) for of_one in zip(*by_set, strict=True)]
 
 
 def auto_markdown(table2: pd.DataFrame, choices: Choices, seen: bool = False) -> str:

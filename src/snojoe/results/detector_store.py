@@ -10,19 +10,20 @@ from snojoe.experiment import depth_folder, seed_folder
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.folder import weights_digest
 from snojoe.results.auto import pseudo_fpr95
-from snojoe.results.grids import Grid, ScoreRow, compared_models, fit_row, score_grid
+from snojoe.results.grids import Grid, ScoreRow, compared_models, fit_row
 from snojoe.results.stored import Experiment
+from snojoe.results.tuned_scores import TunedScores, tuned_score_grid
 from snojoe.support.files import atomic_folder
 
 
 def score_and_keep(
     experiment: Experiment, sn_layers: int
-) -> tuple[Grid[ScoreRow], dict[str, list[dict[str, float]]]]:
-    """`score_grid`, each of whose detectors is calibrated and kept in ``detectors``.
+) -> tuple[Grid[ScoreRow], TunedScores, dict[str, list[dict[str, float]]]]:
+    """`tuned_score_grid`, each detector of whose first is calibrated and kept in ``detectors``.
 
     What learns from val is fitted anew for that, on the images that nothing is calibrated on.
 
-    The second are what scores can be chosen by without OOD images: `auto.Choices`.
+    The last are what scores can be chosen by without OOD images: `auto.Choices`.
 
     A score to which tuning gave noise is calibrated on noisy images, and has no pseudo-OOD ones:
     it was tuned on these.
@@ -68,7 +69,7 @@ def score_and_keep(
                 pseudo.setdefault((row.sn_layers, seed), {})[row.score] = fpr95
             kept.setdefault((row.sn_layers, seed), []).append(row)
 
-        grid = score_grid(experiment, sn_layers, keep)
+        grid, tuned = tuned_score_grid(experiment, sn_layers, keep)
         calibrated_on = experiment.calibrated_on()
         for depth in set(compared_models(sn_layers).values()):
             for i, seed in enumerate(experiment.seeds):
@@ -94,7 +95,7 @@ def score_and_keep(
         model: [pseudo.get((depth, seed), {}) for seed in experiment.seeds]
         for model, depth in compared_models(sn_layers).items()
     }
-    return grid, choices
+    return grid, tuned, choices
 
 
 def _promised(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from snojoe.detectors import (
     JointEnergy,
     ModelOutputs,
     fit_detector,
+    fit_variants,
 )
 from snojoe.measures.clusters import Clusters
 from snojoe.measures.estimates import Estimate, estimates
@@ -47,6 +48,8 @@ GridRow = TypeVar("GridRow", ScoreRow, DepthRow)
 Name = TypeVar("Name", str, int)
 Keep: TypeAlias = Callable[[GridRow, int, Detector], None]
 """What takes a row's fitted detector of a seed."""
+Choose: TypeAlias = Callable[[ScoreRow, int, Sequence[Detector]], Detector | None]
+"""Which of a row's fitted variants of a seed is the tuned one, if there is something to tune by."""
 
 
 def compared_models(sn_layers: int) -> dict[str, int]:
@@ -72,6 +75,11 @@ class Grid(Generic[GridRow]):
     seeds: Sequence[int]
     id: dict[GridRow, FloatArray]
     ood: dict[str, dict[GridRow, FloatArray]]
+
+    @classmethod
+    def empty(cls, experiment: Experiment) -> Self:
+        """A grid that no row was added to."""
+        return cls(experiment.seeds, {}, {name: {} for name in experiment.ood_sets})
 
     def scores(self, row: GridRow) -> dict[str, FloatArray]:
         """Scores of "id" and of each OOD set by one row: (seeds, images) each."""
@@ -112,6 +120,12 @@ class Grid(Generic[GridRow]):
             for ood_set, scores in self.ood.items()
         }
 
+    def add(self, row: GridRow, by_seed: Iterable[Sequence[FloatArray]]) -> None:
+        """Take in a row: for each seed its scores of "id" and of each OOD set."""
+        self.id[row], *others = (np.stack(seeds) for seeds in zip(*by_seed, strict=True))
+        for rows, scores in zip(self.ood.values(), others, strict=True):
+            rows[row] = scores
+
     def images(self) -> dict[str, int]:
         """Number of images of "id" and of each OOD set."""
         sets = {"id": self.id, **self.ood}
@@ -127,14 +141,47 @@ def score_grid(
     threshold, for which images have to be left. `keep` is handed each detector, which is forgotten
     then.
     """
+    grid, _ = score_grids(experiment, sn_layers, keep=keep)
+    return grid
+
+
+def score_grids(
+    experiment: Experiment,
+    sn_layers: int,
+    choose: Choose | None = None,
+    keep: Keep[ScoreRow] | None = None,
+) -> tuple[Grid[ScoreRow], Grid[ScoreRow]]:
+    """`score_grid`, and beside it the scores with a grid as `choose` has tuned them.
+
+    The second has those rows alone of which a variant was chosen for every seed.
+    """
     models = compared_models(sn_layers)
     scores = usable_scores(experiment)
     rows = [ScoreRow(score, m, depth) for score in scores for m, depth in models.items()]
-
-    def fitted(row: ScoreRow, seed: int) -> Detector:
-        return fit_row(experiment, row, seed, experiment.outputs(row.sn_layers, seed, "val"))
-
-    return _grid(experiment, rows, fitted, keep)
+    grid: Grid[ScoreRow] = Grid.empty(experiment)
+    tuned: Grid[ScoreRow] = Grid.empty(experiment)
+    for row in progress(rows, total=len(rows), desc="scores", unit="score"):
+        by_seed, tuned_by_seed = [], []
+        for seed in experiment.seeds:
+            val = experiment.outputs(row.sn_layers, seed, "val")
+            chosen = None
+            if choose and DETECTORS[row.score].grid:
+                variants = fit_row_variants(experiment, row, seed, val)
+                detector, chosen = variants[0], choose(row, seed, variants)
+                del variants
+            else:
+                detector = fit_row(experiment, row, seed, val)
+            both = [detector] if chosen in (None, detector) else [detector, chosen]
+            found = _scores_of(experiment, row, seed, both)
+            by_seed.append(found[0])
+            if chosen:
+                tuned_by_seed.append(found[-1])
+            if keep:
+                keep(row, seed, detector)
+        grid.add(row, by_seed)
+        if len(tuned_by_seed) == len(by_seed):
+            tuned.add(row, tuned_by_seed)
+    return grid, tuned
 
 
 def fit_row(experiment: Experiment, row: ScoreRow, seed: int, val: ModelOutputs) -> Detector:
@@ -142,12 +189,14 @@ def fit_row(experiment: Experiment, row: ScoreRow, seed: int, val: ModelOutputs)
 
     What is fitted on train and matched on val sees of val the images that are there to choose.
     """
-    train = experiment.outputs(row.sn_layers, seed, "train")
-    if DETECTORS[row.score].matched_on:
-        val = experiment.to_choose(row.sn_layers, seed)
-    tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
-    params = tuned.params if tuned else {}
-    return fit_detector(row.score, train, val, experiment.head(row.sn_layers, seed), **params)
+    return fit_detector(row.score, **_to_fit(experiment, row, seed, val))
+
+
+def fit_row_variants(
+    experiment: Experiment, row: ScoreRow, seed: int, val: ModelOutputs
+) -> list[Detector]:
+    """`fit_row`, and beside it the detectors with each other value of the score's grid."""
+    return fit_variants(row.score, **_to_fit(experiment, row, seed, val))
 
 
 def usable_scores(experiment: Experiment) -> list[str]:
@@ -164,10 +213,14 @@ def depth_grid(experiment: Experiment, depths: Iterable[int]) -> Grid[DepthRow]:
     """JointEnergy for every depth of spectral normalisation (Table 3)."""
     rows = [DepthRow(depth, experiment.normalized_weights(depth)) for depth in sorted(set(depths))]
 
-    def fitted(row: DepthRow, seed: int) -> Detector:
-        return JointEnergy().fit(experiment.outputs(row.sn_layers, seed, "val").logits)
-
-    return _grid(experiment, rows, fitted)
+    grid: Grid[DepthRow] = Grid.empty(experiment)
+    for row in progress(rows, total=len(rows), desc="scores", unit="score"):
+        by_seed = []
+        for seed in experiment.seeds:
+            val = experiment.outputs(row.sn_layers, seed, "val")
+            by_seed += _scores_of(experiment, row, seed, [JointEnergy().fit(val.logits)])
+        grid.add(row, by_seed)
+    return grid
 
 
 def paper_rows(sn_layers: int) -> dict[str, ScoreRow]:
@@ -187,27 +240,25 @@ def named_scores(table2: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([control, sn.assign(score="snojoe")], ignore_index=True)
 
 
-def _grid(
-    experiment: Experiment,
-    rows: Sequence[GridRow],
-    fitted: Callable[[GridRow, int], Detector],
-    keep: Keep[GridRow] | None = None,
-) -> Grid[GridRow]:
-    def scores(row: GridRow, seed: int) -> list[FloatArray]:
-        detector = fitted(row, seed)
-        found = [
-            detector.score_outputs(experiment.outputs(row.sn_layers, seed, name, detector.name))
-            for name in experiment.test_sets.values()
-        ]
-        if keep:
-            keep(row, seed, detector)
-        return found
+def _to_fit(experiment: Experiment, row: ScoreRow, seed: int, val: ModelOutputs) -> dict[str, Any]:
+    if DETECTORS[row.score].matched_on:
+        val = experiment.to_choose(row.sn_layers, seed)
+    tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
+    return {
+        "train": experiment.outputs(row.sn_layers, seed, "train"),
+        "val": val,
+        "head": experiment.head(row.sn_layers, seed),
+        **(tuned.params if tuned else {}),
+    }
 
-    id_scores: dict[GridRow, FloatArray] = {}
-    ood_scores: dict[str, dict[GridRow, FloatArray]] = {name: {} for name in experiment.ood_sets}
-    for row in progress(rows, total=len(rows), desc="scores", unit="score"):
-        by_set = zip(*(scores(row, seed) for seed in experiment.seeds), strict=True)
-        id_scores[row], *others = (np.stack(seeds) for seeds in by_set)
-        for name, array in zip(experiment.ood_sets, others, strict=True):
-            ood_scores[name][row] = array
-    return Grid(experiment.seeds, id_scores, ood_scores)
+
+def _scores_of(
+    experiment: Experiment, row: ScoreRow | DepthRow, seed: int, variants: Sequence[Detector]
+) -> list[list[FloatArray]]:
+    """Of each variant the scores of the images of "id" and of each OOD set."""
+    first = variants[0]
+    by_set = [
+        first.score_variants(variants, experiment.outputs(row.sn_layers, seed, name, first.name))
+        for name in experiment.test_sets.values()
+    ]
+    return [list(of_one) for of_one in zip(*by_set, strict=True)]

@@ -17,6 +17,22 @@ from snojoe.results.grids import Grid, ScoreRow
 MODELS = {"control": "without SN", "sn": "with SN"}
 
 
+class TunedPlace(NamedTuple):
+    """What a score with a grid has with the values that pseudo-OOD images chose.
+
+    Attributes
+    ----------
+    auroc, fpr95 : float
+        In percent, means over OOD sets and seeds.
+    changed : int
+        Of how many trainings another value than the default was chosen.
+    """
+
+    auroc: float
+    fpr95: float
+    changed: int
+
+
 class Place(NamedTuple):
     """A row of the leaderboard; metrics by OOD set, in percent, means over seeds.
 
@@ -27,6 +43,8 @@ class Place(NamedTuple):
     rank, low, high : float
         Mean rank over the OOD sets by AUROC, and its 95% interval (NaN where there is none).
     auroc, fpr95 : dict of str to float
+    tuned : TunedPlace or None
+        None where there is nothing to tune, or no pseudo-OOD image to tune by.
     """
 
     score: str
@@ -36,6 +54,7 @@ class Place(NamedTuple):
     high: float
     auroc: dict[str, float]
     fpr95: dict[str, float]
+    tuned: TunedPlace | None = None
 
     @property
     def title(self) -> str:
@@ -43,10 +62,15 @@ class Place(NamedTuple):
         return DETECTORS[self.score].title
 
 
-def leaderboard(grid: Grid[ScoreRow], clusters: Mapping[str, Clusters]) -> list[Place]:
+def leaderboard(
+    grid: Grid[ScoreRow],
+    clusters: Mapping[str, Clusters],
+    tuned: Mapping[ScoreRow, TunedPlace] | None = None,
+) -> list[Place]:
     """All rows of the full Table 2, the lowest mean rank by AUROC first.
 
-    `clusters` are as in `Grid.estimates`.
+    `clusters` are as in `Grid.estimates`, `tuned` is `tuned_scores.tuned_places`. Ranks are of the
+    default values.
     """
     rows = list(grid.id)
     found = grid.estimates({f"{row.score}/{row.model}": row for row in rows}, clusters)
@@ -58,7 +82,9 @@ def leaderboard(grid: Grid[ScoreRow], clusters: Mapping[str, Clusters]) -> list[
             {ood_set: 100 * each[name][metric.name].value for ood_set, each in found.items()}
             for metric in (AUROC, FPR95)
         )
-        places.append(Place(row.score, row.model, *ranks[name], auroc, fpr95))
+        places.append(
+            Place(row.score, row.model, *ranks[name], auroc, fpr95, (tuned or {}).get(row))
+        )
     return sorted(places, key=lambda place: (place.rank, -float(np.mean([*place.auroc.values()]))))
 
 
@@ -84,6 +110,9 @@ def leaderboard_markdown(
     several = len({place.model for place in places}) > 1
     header = ["", "mean rank", "95% interval"]
     header += [f"{title}: AUROC ↑, FPR95 ↓" for title, _ in columns]
+    second = any(place.tuned for place in places)
+    if second:
+        header += ["tuned, mean of the sets: AUROC ↑, FPR95 ↓", "another value"]
     rows = [
         [
             place.title + (f", {MODELS[place.model]}" if several else ""),
@@ -94,6 +123,7 @@ def leaderboard_markdown(
                 f"{np.mean([place.fpr95[each] for each in names]):.2f}"
                 for _, names in columns
             ),
+            *(_tuned_cells(place, seeds) if second else ()),
         ]
         for place in places
     ]
@@ -103,7 +133,26 @@ def leaderboard_markdown(
         f"{claim(seeds)}. AUROC and FPR95 in percent, means over seeds. What is first "
         "here was chosen by these OOD sets and need not be first on others: `metrics/auto.md` says "
         "what would have been chosen without them.\n"
-    )
+    ) + (_TUNED_NOTE if second else "")
+
+
+_TUNED_NOTE = (
+    "\nTuned: hyperparameters chosen for each training by pseudo-OOD images "
+    "(`metrics/tuned.md`), in brackets the change from the default, all percentage points; beside "
+    "it of how many trainings another value was chosen. – has nothing to choose. Ranks and all "
+    "other columns are of the defaults.\n"
+)
+
+
+def _tuned_cells(place: Place, seeds: int) -> list[str]:
+    if place.tuned is None:
+        return ["–", "–"]
+    means = [float(np.mean([*of.values()])) for of in (place.auroc, place.fpr95)]
+    cells = [
+        f"{value:.2f} ({round(value - mean, 2) + 0.0:+.2f})"  # never -0.00
+        for value, mean in zip((place.tuned.auroc, place.tuned.fpr95), means, strict=True)
+    ]
+    return [", ".join(cells), f"{place.tuned.changed} of {seeds}"]
 
 
 def groups_of(distances: Mapping[str, str | None]) -> dict[str, list[str]]:

@@ -48,6 +48,7 @@ from snojoe.results.statistics_json import Statistics, statistics_of, write_stat
 from snojoe.results.stored import Experiment
 from snojoe.results.summary_json import summary_of, write_summary
 from snojoe.results.tables import full_table2_sets, table2_sets
+from snojoe.results.tuned_scores import TunedScores, tuned_markdown, tuned_places
 from snojoe.support.files import write_text
 
 Models = Mapping[str, int]
@@ -69,10 +70,11 @@ def write_table2(params: Params, folders: Folders) -> None:
     models = compared_models(params.sn_layers)
     experiment.check_models(models.values())
 
-    grid, choices = score_and_keep(experiment, params.sn_layers)
+    grid, tuned, choices = score_and_keep(experiment, params.sn_layers)
     seen = experiment.saw_pseudo_ood(params.sn_layers)
     write_text(folders.metrics / "auto.md", auto_markdown(grid.metrics(), choices, seen))
-    write_leaderboard(params, experiment, grid)
+    write_text(folders.metrics / "tuned.md", tuned_markdown(grid, tuned, seen))
+    write_leaderboard(params, experiment, grid, tuned)
     write_classes(experiment, grid)
     energies = {
         model: grid.scores(ScoreRow(JointEnergy.name, model, depth))
@@ -96,9 +98,11 @@ def write_table2(params: Params, folders: Folders) -> None:
     print(f"every score: {tables}; drawn: {folders.plots}; detectors: {folders.detectors}")
 
 
-def write_leaderboard(params: Params, experiment: Experiment, grid: Grid[ScoreRow]) -> None:
+def write_leaderboard(
+    params: Params, experiment: Experiment, grid: Grid[ScoreRow], tuned: TunedScores
+) -> None:
     """Write every score's place, as a table and as a picture."""
-    places = leaderboard(grid, experiment.clusters())
+    places = leaderboard(grid, experiment.clusters(), tuned_places(tuned))
     distances = {name: source.distance for name, source in params.data.ood.items()}
     text = leaderboard_markdown(places, distances, len(experiment.seeds))
     write_text(experiment.folders.metrics / "leaderboard.md", text)
