@@ -48,9 +48,13 @@ class WeightGroup:
         self.is_left = out_size <= in_size  # x is the shorter of u and v
 
     def gram(self) -> Tensor:
-        """Return the Gram matrices of the images A'X, (k, 3, 3), up to a factor for each."""
+        """Return the Gram matrices of the images A'X, (k, 3, 3)."""
         self.images = self._map(self.basis, adjoint=self.is_left)
-        # Squares of a float32 beyond 1e19 or 1e-19 are no float32s. A power of two is exact.
+        self.unit: Tensor | None = None
+        return self.images @ self.images.mT
+
+    def rescaled_gram(self) -> Tensor:
+        """Return `gram` of images in another unit, whose squares are float32s; and keep to it."""
         self.unit = power_of_two(self.images)
         self.images /= self.unit
         return self.images @ self.images.mT
@@ -66,16 +70,21 @@ class WeightGroup:
         image = coefficients[:, :1] @ self.images
         sigma = image.norm(dim=2)
         image = F.normalize(image, dim=2)
-        product = self._map(image, adjoint=not self.is_left) / self.unit
+        product = self._map(image, adjoint=not self.is_left)
+        if self.unit is not None:
+            product /= self.unit
         residual, length = _orthonormal(product, moved)
         length = length / sigma.clamp_min(1e-30)
-        sigma = sigma * self.unit[:, 0]
+        if self.unit is not None:
+            sigma = sigma * self.unit[:, 0]
         x = moved[:, :1]
         u, v = (x, image) if self.is_left else (image, x)
         basis = torch.cat([moved, residual], dim=1)
         largest = sigma.view(len(self.members), -1).amax(dim=1)
         factor = 1 / self.bound.divisor(largest)
-        factor_unit = power_of_two(factor[:, None, None]).flatten()
+        factor_unit = torch.ones_like(factor)
+        if self.unit is not None:
+            factor_unit = power_of_two(factor[:, None, None]).flatten()
         new = {
             "u": u[:, 0].chunk(len(self.members)),
             "v": v[:, 0].chunk(len(self.members)),
@@ -157,7 +166,7 @@ def _moves(members: Iterable[Member]) -> list[tuple[list[Member], list[float]]]:
         )
         for group in groups
     ]
-    moves = iter(spectral_norms_of(torch.cat([each.cpu().double() for each in grams])))
+    moves = iter(spectral_norms_of(torch.cat(grams).cpu().double()))
     return [(group, list(islice(moves, len(group)))) for group in groups]
 
 
@@ -167,9 +176,11 @@ def _bring_up_to_date(due: Sequence[tuple[Member, float]]) -> None:
     stuck = _iterate(members, tolerance=3e-6, max_iterations=20)
     looking = [member for member in members if member[0].rest.looks_elsewhere]
     _look_elsewhere(looking or stuck)
-    for (triplets, weight), moved in due:
+    for (triplets, _), moved in due:
         triplets.rest.end(moved)
-        triplets.anchor.copy_(sampled_rows(weight))
+    if due:
+        anchors = [triplets.anchor for triplets, _ in members]
+        torch._foreach_copy_(anchors, [sampled_rows(weight) for _, weight in members])
 
 
 def _look_elsewhere(members: Sequence[Member]) -> None:
@@ -210,6 +221,8 @@ def _iterate(members: Iterable[Member], tolerance: float, max_iterations: int) -
         with torch.autocast(groups[0].basis.device.type, enabled=False):
             # One small problem for all, on the host: a GPU is waited for twice per iteration.
             grams = torch.cat([group.gram() for group in groups]).cpu().double()
+            if not ((grams[:, 0, 0] > 1e-30) & (grams.amax(dim=(1, 2)) < 1e30)).all():
+                grams = torch.cat([group.rescaled_gram() for group in groups]).cpu().double()
             if not grams.isfinite().all():
                 raise SnojoeError(
                     "a spectrally normalised weight is not finite: the training has diverged "
