@@ -55,10 +55,15 @@ class Rest:
         """Whether it is time to see if there is a larger singular value."""
         return self.steps % LOOK_ELSEWHERE_EVERY == 0
 
+    @property
+    def may_rest(self) -> bool:
+        """Whether the steps have been small for long enough."""
+        return self.calm >= CALM_STEPS
+
     def allows(self, moved: float) -> bool:
         """Whether a weight that has moved so far since its last iteration may go without one."""
         rested_enough = self.rested > LONGEST_REST or self.looks_elsewhere
-        return not rested_enough and self.calm >= CALM_STEPS and moved <= REST_WITHIN
+        return not rested_enough and self.may_rest and moved <= REST_WITHIN
 
     def end(self, moved: float) -> None:
         """Note an iteration."""

@@ -131,15 +131,15 @@ def follow(members: Iterable[Member]) -> None:
         triplets.rest.rested += 1
     due = []
     for group, moves in _moves(members):
-        may_rest = [
-            triplets.rest.allows(moved) for (triplets, _), moved in zip(group, moves, strict=True)
+        rests = [triplets.rest for triplets, _ in group]
+        ended = [not rest.allows(moved) for rest, moved in zip(rests, moves, strict=True)]
+        # Those of its kind that soon would be due cost little more.
+        joined = any(end and rest.may_rest for end, rest in zip(ended, rests, strict=True))
+        due += [
+            (member, moved)
+            for member, moved, end in zip(group, moves, ended, strict=True)
+            if end or (joined and moved > REST_WITHIN / 2)
         ]
-        if not all(may_rest):  # those of its kind that soon would be due cost little more
-            due += [
-                (member, moved)
-                for member, moved, rests in zip(group, moves, may_rest, strict=True)
-                if not (rests and moved <= REST_WITHIN / 2)
-            ]
     _bring_up_to_date(due)
 
 
