@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -6,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from snojoe.spectral_norm import SpectralNorm, apply_spectral_norm, normalize_modules
 from snojoe.spectral_norm.conv_linear import SpectralWeight
+from snojoe.spectral_norm.movement import LOOK_ELSEWHERE_EVERY
 from snojoe.support.errors import SnojoeError
 
 
@@ -110,3 +113,69 @@ def test_a_weight_that_is_not_finite_stops_the_training():
         layer.trained_weight[0, 0] = torch.inf
     with pytest.raises(SnojoeError, match="not finite"):
         SpectralNorm(layer).power_iteration()
+
+
+def set_to(layer, *values):
+    """Make the weight diagonal."""
+    with torch.no_grad():
+        layer.trained_weight.copy_(torch.diag(torch.tensor(values)))
+
+
+def test_an_exact_singular_vector_that_no_longer_leads_is_left():
+    layer = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.diag(torch.tensor([1.0, 0.5, 0.2])))
+    normalize_modules([layer])
+    handle = SpectralNorm(layer)
+    set_to(layer, 0.5, 1.2, 0.2)
+    state = torch.random.get_rng_state()
+    handle.power_iteration()
+    assert error(layer) < 1e-5
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_second_search_now_and_then_finds_what_rounding_hides():
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 40, bias=False)
+    normalize_modules([layer])
+    handle = SpectralNorm(layer)
+    with torch.no_grad():
+        first, rest = layer.trained_weight[:20], layer.trained_weight[20:]
+        first[:, 20:] = 0
+        rest[:, :20] = 0
+    handle.power_iteration()
+    # The vector has no part in the block that now grows beyond the other, and never gets one.
+    triplets = layer.spectral_norm
+    block = 20 * int(triplets.u[0, 20:].abs().max() < 1e-3)
+    with torch.no_grad():
+        triplets.basis[:, :, block : block + 20] = 0
+        layer.trained_weight[block : block + 20] *= 3
+    errors = []
+    for _ in range(LOOK_ELSEWHERE_EVERY):
+        handle.power_iteration()
+        errors.append(error(layer))
+    assert errors[0] > 0.1
+    assert errors[-1] < 1e-4
+
+
+@pytest.mark.parametrize("norm", ["reshape", "operator"])
+@pytest.mark.parametrize("size", [1e25, 1e-25])
+def test_the_square_of_sigma_may_be_no_float32(size, norm):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 20, 3, bias=False), nn.Flatten(), nn.Linear(720, 9))
+    scaled = copy.deepcopy(plain)
+    images = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        for parameter in scaled.parameters():
+            parameter *= size
+    outputs, sigmas = [], []
+    for model in (plain, scaled):
+        handle = apply_spectral_norm(model, 3, norm=norm, example_input=images)
+        outputs.append(model[0](images))
+        outputs[-1][:, 0].sum().backward()
+        handle.power_iteration()
+        sigmas.append(model[0].spectral_norm.sigma)
+    torch.testing.assert_close(sigmas[1] / size, sigmas[0])
+    torch.testing.assert_close(*outputs)
+    gradients = [model[0].trained_weight.grad for model in (plain, scaled)]
+    torch.testing.assert_close(gradients[1] * size, gradients[0], rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ import torch.multiprocessing as mp
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from snojoe.spectral_norm import apply_spectral_norm
+from snojoe.spectral_norm import apply_spectral_norm, movement
 
 
 def train(rank, folder):
@@ -20,7 +20,10 @@ def train(rank, folder):
     handle = apply_spectral_norm(model, 3, norm="operator", example_input=example)
     network = DistributedDataParallel(model, broadcast_buffers=False)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(3):
+    for step in range(8):
+        if step == 4:  # from here on weights rest
+            movement.CALM_STEPS = 0
+            optimizer.param_groups[0]["lr"] = 1e-5
         optimizer.zero_grad()
         network(torch.randn(4, 3, 6, 6)).square().mean().backward()
         optimizer.step()
@@ -34,3 +37,6 @@ def test_processes_hold_the_same_vectors(tmp_path):
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert "0.spectral_norm.u" in first
     assert all(torch.equal(first[name], second[name]) for name in first)
+    steps, _, rested = first["0.spectral_norm._extra_state"].tolist()
+    assert steps == 8
+    assert rested > 0

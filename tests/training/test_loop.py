@@ -11,8 +11,9 @@ from conftest import jpeg
 from snojoe.data.shards import ShardRow, Shards, write_shards
 from snojoe.model.classifier import build_classifier
 from snojoe.params import SpectralNormParams, Train
-from snojoe.spectral_norm import fold_spectral_norm
+from snojoe.spectral_norm import SpectralNorm, apply, fold_spectral_norm, movement
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
+from snojoe.spectral_norm.singular_triplets import SingularTriplets
 from snojoe.support.errors import SnojoeError
 from snojoe.support.failures import explained
 from snojoe.training import loop, processes
@@ -113,8 +114,14 @@ class Interrupt(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("rest", [False, True])
+def test_a_killed_training_goes_on_to_the_same_weights(
+    prepared, tmp_path, monkeypatch, capsys, rest
+):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
+    if rest:  # at once, and far from the exact sigma
+        monkeypatch.setattr(movement, "CALM_STEPS", 0)
+        monkeypatch.setattr(movement, "REST_WITHIN", 0.5)
     undisturbed, record = fit(prepared, sn_layers=9, epochs=3, schedule="one_cycle")
     checkpoint = tmp_path / "key" / "checkpoint.pt"
 
@@ -133,6 +140,35 @@ def test_a_killed_training_goes_on_to_the_same_weights(prepared, tmp_path, monke
     assert len(said) == 2
     assert again == record
     assert states_equal(resumed.state_dict(), undisturbed.state_dict())
+
+
+def test_after_an_epoch_no_weight_rests(prepared, monkeypatch):
+    monkeypatch.setattr(movement, "CALM_STEPS", 0)
+    monkeypatch.setattr(movement, "REST_WITHIN", 0.5)
+    resting: dict[str, list[int]] = {"step": [], "epoch": []}
+
+    def count(when, model):
+        triplets = [m for m in model.modules() if isinstance(m, SingularTriplets)]
+        resting[when].append(sum(each.rest.rested > 0 for each in triplets))
+
+    def validated(model, val, validate=loop.validate):
+        count("epoch", model)
+        return validate(model, val)
+
+    class Counted(SpectralNorm):
+        def __init__(self, model):
+            super().__init__(model)
+            self.model = model
+
+        def power_iteration(self):
+            super().power_iteration()
+            count("step", self.model)
+
+    monkeypatch.setattr(apply, "SpectralNorm", Counted)
+    monkeypatch.setattr(loop, "validate", validated)
+    fit(prepared, sn_layers=9)
+    assert sum(resting["step"]) > 0
+    assert resting["epoch"] == [0, 0]
 
 
 def test_the_trunk_learns_at_its_own_rate(prepared):

@@ -1,7 +1,8 @@
-"""Spectral normalisation of pretrained networks: exact, once per step, and measurable.
+"""Spectral normalisation of pretrained networks: followed at every step, and measurable.
 
 >>> handle = apply_spectral_norm(model, sn_layers=9)  # sigma is exact from here on
->>> handle.attach(optimizer)                          # one power iteration per optimiser step
+>>> handle.attach(optimizer)                          # follow sigma, within 1e-2, at every step
+>>> handle.refresh()                                  # after the last one: exact again
 >>> spectral_norms(model)                             # look, without changing anything
 >>> fold_spectral_norm(model)                         # a plain model with normalised weights
 """

@@ -11,7 +11,7 @@ from snojoe.spectral_norm.conv_linear import SpectralWeight, spectral_class
 from snojoe.spectral_norm.counted_layers import Weighted, first_layers
 from snojoe.spectral_norm.norms import norm_of
 from snojoe.spectral_norm.operator_norm import Shape
-from snojoe.spectral_norm.power_iteration import converge, follow
+from snojoe.spectral_norm.power_iteration import Member, converge, follow, refresh
 from snojoe.spectral_norm.shapes import convolution_shapes
 from snojoe.spectral_norm.singular_triplets import SingularTriplets
 
@@ -37,18 +37,34 @@ class SpectralNorm:
         """Bring every u, v and sigma up to date; call it once per optimiser step.
 
         One accelerated power iteration per weight, and more where a step went so far that sigma
-        still grows by more than 3e-6 of itself (see `snojoe.spectral_norm.power_iteration`).
+        still grows by more than 3e-6 of itself; none for a while where the steps are so small that
+        sigma stays within 1e-2 without (see `snojoe.spectral_norm.power_iteration`).
 
         Raises
         ------
         SnojoeError
             If a weight is not finite: the training has diverged.
         """
-        follow(
+        follow(self._members())
+
+    def refresh(self) -> None:
+        """Bring every u, v and sigma up to date that `power_iteration` let rest.
+
+        Call it after the last step, or wherever sigma is to be exact: it is then within 1e-3.
+
+        Raises
+        ------
+        SnojoeError
+            If a weight is not finite.
+        """
+        refresh(self._members())
+
+    def _members(self) -> list[Member]:
+        return [
             (module.spectral_norm, module.trained_weight)
             for module in self._modules
             if isinstance(module, SpectralWeight)  # no longer one once it is folded
-        )
+        ]
 
     def attach(self, optimizer: torch.optim.Optimizer) -> RemovableHandle:
         """Run `power_iteration` after each step of `optimizer`, until the handle is removed."""

@@ -37,6 +37,10 @@ class Norm(Protocol):
         """Return a first guess at the shorter leading singular vector of each map."""
         ...
 
+    def stretch(self, weight: Tensor) -> float:
+        """Return how much larger sigma can be than that of the weight as a matrix (out, -1)."""
+        ...
+
     def add_slope(self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, times: Tensor) -> Tensor:
         """Return grad + times * d max(sigma) / d W for one weight; `grad` may be overwritten."""
         ...

@@ -75,6 +75,10 @@ class OperatorNorm:
         noise = torch.randn(min(self.sizes(maps)), generator=torch.Generator().manual_seed(0))
         return F.normalize(noise, dim=0).to(maps).expand(len(maps), -1)
 
+    def stretch(self, weight: Tensor) -> float:
+        """Return the root of the kernel's size: each pixel of the input is in so many patches."""
+        return math.sqrt(weight.shape[2] * weight.shape[3])
+
     def add_slope(self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, times: Tensor) -> Tensor:
         """Return grad + times * d sigma / d W, which lies in the largest group."""
         # Autocast would round the slope to bfloat16.

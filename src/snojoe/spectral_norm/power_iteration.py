@@ -10,16 +10,24 @@ AA'x is not taken as the next vector but as a direction to search in:
 with p the previous move of x and r the residual of AA'x against x. It is LOBPCG (Knyazev 2001,
 "Toward the optimal preconditioned eigensolver"), carried on from step to step. A product with three
 rows costs little more than one with a single row, since reading the weight is what takes the time.
+
+A weight whose steps are small rests (`follow`). The search never leaves a singular vector that is
+exact, so that where the residual is nothing, and now and then, it is begun elsewhere to see whether
+there is a larger one (`_look_elsewhere`).
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snojoe.spectral_norm.movement import REST_WITHIN, move_grams, sampled_rows, spectral_norms_of
+from snojoe.spectral_norm.scaling import power_of_two
 from snojoe.spectral_norm.singular_triplets import SingularTriplets
 from snojoe.support.errors import SnojoeError
 
@@ -42,6 +50,13 @@ class WeightGroup:
     def gram(self) -> Tensor:
         """Return the Gram matrices of the images A'X, (k, 3, 3)."""
         self.images = self._map(self.basis, adjoint=self.is_left)
+        self.unit: Tensor | None = None
+        return self.images @ self.images.mT
+
+    def rescaled_gram(self) -> Tensor:
+        """Return `gram` of images in another unit, whose squares are float32s; and keep to it."""
+        self.unit = power_of_two(self.images)
+        self.images /= self.unit
         return self.images @ self.images.mT
 
     def move(self, coefficients: Tensor) -> Tensor:
@@ -55,23 +70,33 @@ class WeightGroup:
         image = coefficients[:, :1] @ self.images
         sigma = image.norm(dim=2)
         image = F.normalize(image, dim=2)
-        residual, length = _orthonormal(self._map(image, adjoint=not self.is_left), moved)
+        product = self._map(image, adjoint=not self.is_left)
+        if self.unit is not None:
+            product /= self.unit
+        residual, length = _orthonormal(product, moved)
+        length = length / sigma.clamp_min(1e-30)
+        if self.unit is not None:
+            sigma = sigma * self.unit[:, 0]
         x = moved[:, :1]
         u, v = (x, image) if self.is_left else (image, x)
         basis = torch.cat([moved, residual], dim=1)
         largest = sigma.view(len(self.members), -1).amax(dim=1)
         factor = 1 / self.bound.divisor(largest)
+        factor_unit = torch.ones_like(factor)
+        if self.unit is not None:
+            factor_unit = power_of_two(factor[:, None, None]).flatten()
         new = {
             "u": u[:, 0].chunk(len(self.members)),
             "v": v[:, 0].chunk(len(self.members)),
             "sigmas": sigma[:, 0].chunk(len(self.members)),
             "basis": basis.chunk(len(self.members)),
             "factor": factor.unbind(),
-            "factor_slope": (-factor.square() * self.bound.slope(largest)).unbind(),
+            "factor_slope": (-(factor / factor_unit).square() * self.bound.slope(largest)).unbind(),
+            "factor_unit": factor_unit.unbind(),
         }
         for name, values in new.items():
             torch._foreach_copy_([getattr(triplets, name) for triplets, _ in self.members], values)
-        return (length / sigma.clamp_min(1e-30))[:, 0].square() / 2
+        return length[:, 0].square() / 2
 
     def _map(self, rows: Tensor, *, adjoint: bool) -> Tensor:
         product = self.norm.adjoint if adjoint else self.norm.forward
@@ -84,6 +109,7 @@ def converge(members: Iterable[Member]) -> None:
     _iterate(members, tolerance=1e-6, max_iterations=200)
 
 
+@torch.no_grad()
 def follow(members: Iterable[Member]) -> None:
     """Bring u, v and sigma up to date with weights that moved by one optimiser step.
 
@@ -91,25 +117,112 @@ def follow(members: Iterable[Member]) -> None:
     seven on average, and sigma is within 1e-2 at every step: where another singular value
     overtakes, the residual is small for long, and a tolerance of 3e-5 let sigma lag by 2%.
 
+    A weight rests, and keeps its sigma, while it has moved by no more than 1e-2 sigma since its
+    last iteration, for at most 32 steps, and only after 128 small steps in a row (see `movement`).
+
     Raises
     ------
     SnojoeError
-        If a weight is not finite.
+        If a weight that is iterated is not finite.
     """
-    _iterate(members, tolerance=3e-6, max_iterations=20)
+    members = list(members)
+    for triplets, _ in members:
+        triplets.rest.steps += 1
+        triplets.rest.rested += 1
+    due = []
+    for group, moves in _moves(members):
+        rests = [triplets.rest for triplets, _ in group]
+        ended = [not rest.allows(moved) for rest, moved in zip(rests, moves, strict=True)]
+        # Those of its kind that soon would be due cost little more.
+        joined = any(end and rest.may_rest for end, rest in zip(ended, rests, strict=True))
+        due += [
+            (member, moved)
+            for member, moved, end in zip(group, moves, ended, strict=True)
+            if end or (joined and moved > REST_WITHIN / 2)
+        ]
+    _bring_up_to_date(due)
 
 
 @torch.no_grad()
-def _iterate(members: Iterable[Member], tolerance: float, max_iterations: int) -> None:
-    """Iterate all, then again those whose sigma grows by more than `tolerance` of itself."""
+def refresh(members: Iterable[Member]) -> None:
+    """Bring the weights that rest up to date; the others are."""
+    resting = [member for member in members if member[0].rest.rested]
+    _bring_up_to_date(
+        [pair for group, moves in _moves(resting) for pair in zip(group, moves, strict=True)]
+    )
+
+
+def _moves(members: Iterable[Member]) -> list[tuple[list[Member], list[float]]]:
+    """Return the members by kind, and how far each has moved since its last iteration."""
+    groups = _by_kind(members)
+    if not groups:
+        return []
+    grams = [
+        move_grams(
+            [weight for _, weight in group],
+            [triplets.anchor for triplets, _ in group],
+            torch.stack([triplets.sigmas for triplets, _ in group]).amax(dim=1),
+            group[0][0].norm.stretch(group[0][1]),
+        )
+        for group in groups
+    ]
+    moves = iter(spectral_norms_of(torch.cat(grams).cpu().double()))
+    return [(group, list(islice(moves, len(group)))) for group in groups]
+
+
+def _bring_up_to_date(due: Sequence[tuple[Member, float]]) -> None:
+    """Iterate weights that have moved so far, and note it."""
+    members = [member for member, _ in due]
+    stuck = _iterate(members, tolerance=3e-6, max_iterations=20)
+    looking = [member for member in members if member[0].rest.looks_elsewhere]
+    _look_elsewhere(looking or stuck)
+    for (triplets, _), moved in due:
+        triplets.rest.end(moved)
+    if due:
+        anchors = [triplets.anchor for triplets, _ in members]
+        torch._foreach_copy_(anchors, [sampled_rows(weight) for _, weight in members])
+
+
+def _look_elsewhere(members: Sequence[Member]) -> None:
+    """Search once more from random vectors, and go there where sigma turns out to be larger.
+
+    The vectors are those of the step and the shape: the same in every process, and after resuming.
+    """
+    others = []
+    for triplets, weight in members:
+        other = copy.deepcopy(triplets)
+        random = torch.Generator().manual_seed(triplets.rest.steps)
+        first = torch.randn(len(other.basis), other.basis.shape[2], generator=random)
+        other.basis.zero_()
+        other.basis[:, 0] = F.normalize(first, dim=1)
+        others.append((other, weight))
+    _iterate(others, tolerance=1e-3, max_iterations=8)
+    found = []
+    for (triplets, weight), (other, _) in zip(members, others, strict=True):
+        larger = other.sigmas > triplets.sigmas * (1 + 1e-4)
+        if larger.any():
+            triplets.basis[larger] = other.basis[larger]
+            found.append((triplets, weight))
+    _iterate(found, tolerance=3e-6, max_iterations=20)
+
+
+@torch.no_grad()
+def _iterate(members: Iterable[Member], tolerance: float, max_iterations: int) -> list[Member]:
+    """Iterate all, then again those whose sigma grows by more than `tolerance` of itself.
+
+    Returns those whose vectors are exact singular vectors, if perhaps not the leading ones.
+    """
+    exact = []
     for _ in range(max_iterations):
-        groups = _groups(members)
+        groups = [WeightGroup(group) for group in _by_kind(members)]
         if not groups:
-            return
+            break
         # Autocast would round the products to bfloat16.
         with torch.autocast(groups[0].basis.device.type, enabled=False):
             # One small problem for all, on the host: a GPU is waited for twice per iteration.
             grams = torch.cat([group.gram() for group in groups]).cpu().double()
+            if not ((grams[:, 0, 0] > 1e-30) & (grams.amax(dim=(1, 2)) < 1e30)).all():
+                grams = torch.cat([group.rescaled_gram() for group in groups]).cpu().double()
             if not grams.isfinite().all():
                 raise SnojoeError(
                     "a spectrally normalised weight is not finite: the training has diverged "
@@ -119,21 +232,27 @@ def _iterate(members: Iterable[Member], tolerance: float, max_iterations: int) -
             sizes = [len(group.basis) for group in groups]
             parts = torch.split(coefficients, sizes)
             ahead = [group.move(part) for group, part in zip(groups, parts, strict=True)]
-        gains = torch.maximum(gains, torch.cat(ahead).cpu().double())
-        members = [
-            member
-            for group, part in zip(groups, torch.split(gains, sizes), strict=True)
-            for member, gain in zip(group.members, part.chunk(len(group.members)), strict=True)
-            if gain.max() > tolerance
-        ]
+        residuals = torch.cat(ahead).cpu().double()
+        gains = torch.maximum(gains, residuals)
+        order = [member for group in groups for member in group.members]
+        counts = [len(triplets.basis) for triplets, _ in order]
+        shares = zip(torch.split(gains, counts), torch.split(residuals, counts), strict=True)
+        members = []
+        for member, (gain, residual) in zip(order, shares, strict=True):
+            if gain.max() > tolerance:
+                members.append(member)
+            elif residual.min() == 0 and member[0].basis.shape[2] > 1:
+                exact.append(member)
+    return exact
 
 
-def _groups(members: Iterable[Member]) -> list[WeightGroup]:
+def _by_kind(members: Iterable[Member]) -> list[list[Member]]:
+    """Return the members in groups of one shape, norm and bound."""
     by_key: dict[Hashable, list[Member]] = defaultdict(list)
     for triplets, weight in members:
         key = (triplets.norm, triplets.bound, weight.shape, weight.dtype, weight.device)
         by_key[key].append((triplets, weight))
-    return [WeightGroup(group) for group in by_key.values()]
+    return list(by_key.values())
 
 
 def _rayleigh_ritz(grams: Tensor) -> tuple[Tensor, Tensor]:

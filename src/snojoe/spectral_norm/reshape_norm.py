@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snojoe.spectral_norm.scaling import power_of_two
+
 
 @dataclass(frozen=True)
 class ReshapeNorm:
@@ -35,9 +37,14 @@ class ReshapeNorm:
     def start(self, maps: Tensor) -> Tensor:
         """Return the exact singular vector, from the smaller Gram matrix."""
         matrices = maps.flatten(2)
+        matrices = matrices / power_of_two(matrices)
         if matrices.shape[1] > matrices.shape[2]:
             matrices = matrices.mT
         return torch.linalg.eigh(matrices @ matrices.mT).eigenvectors[..., -1]
+
+    def stretch(self, weight: Tensor) -> float:
+        """Return 1: it is that sigma."""
+        return 1.0
 
     def add_slope(self, grad: Tensor, u: Tensor, v: Tensor, sigma: Tensor, times: Tensor) -> Tensor:
         """Return grad + times * u v', in the memory of grad."""

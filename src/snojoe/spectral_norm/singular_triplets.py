@@ -1,5 +1,6 @@
 """The leading singular triplets (u, sigma, v) of a weight, and what the weight is scaled by."""
 
+from dataclasses import astuple
 from typing import Any, cast
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from snojoe.spectral_norm.bounds import Bound
+from snojoe.spectral_norm.movement import Rest, sampled_rows
 from snojoe.spectral_norm.norms import Norm
 
 
@@ -32,9 +34,14 @@ class SingularTriplets(nn.Module):
     basis
         (k, 3, size) vectors, the shorter of u and v and two directions in which the next iteration
         looks for a better one (see `power_iteration`).
-    factor, factor_slope
-        1 / d(sigma), a scalar, and its derivative with respect to sigma: kept, since every pass
-        through the network reads them.
+    factor, factor_slope, factor_unit
+        1 / d(sigma), a scalar, and its derivative with respect to sigma, which is ``factor_slope *
+        factor_unit**2``; the unit is the power of two next to the factor, whose square may be out
+        of float32's range. Kept, since every pass through the network reads them.
+    anchor
+        Some rows of the weight as it was at the last iteration (see `movement`).
+    rest
+        What decides when the weight is iterated; saved with the buffers.
     """
 
     u: Tensor
@@ -43,6 +50,8 @@ class SingularTriplets(nn.Module):
     basis: Tensor
     factor: Tensor
     factor_slope: Tensor
+    factor_unit: Tensor
+    anchor: Tensor
 
     def __init__(self, norm: Norm, bound: Bound, weight: Tensor) -> None:
         super().__init__()
@@ -57,6 +66,17 @@ class SingularTriplets(nn.Module):
         self.basis[:, 0] = norm.start(maps)
         self.register_buffer("factor", weight.new_ones(()))
         self.register_buffer("factor_slope", weight.new_zeros(()))
+        self.register_buffer("factor_unit", weight.new_ones(()))
+        self.register_buffer("anchor", sampled_rows(weight).clone())
+        self.rest = Rest()
+
+    def get_extra_state(self) -> Tensor:
+        """Return `rest`, (3,) int64, for the state dict."""
+        return torch.tensor(astuple(self.rest))
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up `rest` from a state dict."""
+        self.rest = Rest(*state.tolist())
 
     @property
     def sigma(self) -> Tensor:
@@ -80,13 +100,14 @@ class _Factored(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, triplets: SingularTriplets) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(triplets.u, triplets.v, triplets.sigmas, triplets.factor_slope)
+        slope, unit = triplets.factor_slope, triplets.factor_unit
+        ctx.save_for_backward(triplets.u, triplets.v, triplets.sigmas, slope, unit)
         ctx.norm = triplets.norm
         return weight.view_as(weight), triplets.factor.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_factor: Tensor) -> tuple[Tensor, None]:
-        u, v, sigmas, slope = ctx.saved_tensors
+        u, v, sigmas, slope, unit = ctx.saved_tensors
         # The gradient may be overwritten: the only use of W has just computed it.
-        return ctx.norm.add_slope(grad, u, v, sigmas, grad_factor * slope), None
+        return ctx.norm.add_slope(grad, u, v, sigmas, grad_factor * unit * slope * unit), None

@@ -259,6 +259,7 @@ class _Training:
             self.optimizer.step()
             self.normaliser.power_iteration()
             self.schedule.step()
+        self.normaliser.refresh()
         return float(self.accelerator.reduce(total, "mean")) / steps
 
     def _backward(
