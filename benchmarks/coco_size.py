@@ -34,9 +34,9 @@ SPLITS = {"train": 82_783, "val": 40_504, "test": 40_775}
 OOD = {"imagenet22k": 18_835, "texture": 5_640}
 
 
-def make(folder, share):
+def make(folder, share, size=(640, 480)):
     """The archives; an image has 2.9 labels in the mean, and one at least."""
-    images, rng = stream((640, 480)), np.random.default_rng(0)
+    images, rng = stream(size), np.random.default_rng(0)
     names = np.array([f"class {i:02d}" for i in range(CLASSES)])
     rows = ["file,labels,split"]
     files = []

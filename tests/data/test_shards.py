@@ -1,4 +1,6 @@
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,21 @@ def test_pixels_are_those_of_the_rows(folder, rows):
     pixels = Shards(folder).pixels(np.array(rows))
     assert pixels.shape == (len(rows), 2, 2, 3)
     assert pixels[:, 0, 0, 0].tolist() == rows
+
+
+def test_a_set_may_have_more_files_than_a_process_may_open(folder):
+    def opened():
+        links = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+        return [link for link in links if link.startswith(str(folder))]
+
+    whole = Shards(folder)
+    assert opened() == []
+    batches = whole.batches(64)
+    next(batches)
+    assert len(opened()) <= 1  # it may be mapped
+    assert sum(len(batch.ids) for batch in batches) == 150 - 64
+    whole.table(["id"])
+    assert opened() == []
 
 
 def damage(folder, row):

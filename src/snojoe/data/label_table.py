@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -82,6 +83,7 @@ class LabelTable:
         self._where = f"{self.set}/{name.removeprefix(f'{folder}/')}"
         self._found: dict[str, list[Found]] = {}
         self._lines: dict[str, int] = {}
+        self._alike: dict[frozenset[str], frozenset[str]] = {}
 
         self._table = read_table(archive, name)
         self._columns = [self._table.column(*names) for names in (_FILE, _LABELS, _SPLIT, (GROUP,))]
@@ -101,6 +103,7 @@ class LabelTable:
         if not problems and not self._found:
             problems = ["expected one row per image; there is none"]
         check(archive, name, [*problems, *self._joined_by_blanks(certain)])
+        del self._table, self._lines, self._alike  # of a million images half a gigabyte
         named = (each.labels or () for found in self._found.values() for each in found)
         self.known_classes = set(self._classes).union(*named)
 
@@ -191,6 +194,8 @@ class LabelTable:
             except ValueError as error:
                 yield str(error)
                 return
+            if labels is not None:  # most images share theirs with others
+                labels = self._alike.setdefault(labels, frozenset(map(sys.intern, labels)))
             self._lines[path] = line
             folder = PurePosixPath(self.name).parent
             inside = PurePosixPath(path)

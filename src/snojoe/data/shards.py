@@ -317,31 +317,40 @@ class _ArrowFile:
 
 
 class _ParquetFile:
-    """Rows of pixels, a row group at a time."""
+    """Rows of pixels, a row group at a time; the file is open while it is read alone.
+
+    A set of a million images has a thousand files, and a process may open no more by default.
+    """
 
     def __init__(self, path: Path) -> None:
-        # Without buffers ahead, which it would keep until it is closed.
-        self._file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-        self.schema = self._file.schema_arrow
-        metadata = self._file.metadata
+        self._path = path
+        with self._opened() as file:
+            self.schema = file.schema_arrow
+            metadata = file.metadata
         groups = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         self.rows = metadata.num_rows
         self.bounds = [0, *accumulate(groups)]
 
     def table(self, columns: Sequence[str]) -> pa.Table:
-        return _complete(self._file.read(columns=list(columns)), self.rows)
+        with self._opened() as file:
+            return _complete(file.read(columns=list(columns)), self.rows)
 
     def slices(self, bounds: Iterable[tuple[int, int]]) -> Iterator[pa.RecordBatch]:
         """The rows from each start on to each stop; what is smaller than a row group shares it."""
         read, table = range(0), pa.table({})
-        for start, stop in bounds:
-            first, last = bisect_right(self.bounds, start) - 1, bisect_left(self.bounds, stop)
-            offset = self.bounds[first]
-            if read != range(first, last):
-                read, table = range(first, last), pa.table({})  # let go of it before the next
-                table = self._file.read_row_groups(list(read))
-                _complete(table, self.bounds[last] - offset)
-            yield _joined(table.slice(start - offset, stop - start))
+        with self._opened() as file:
+            for start, stop in bounds:
+                first, last = bisect_right(self.bounds, start) - 1, bisect_left(self.bounds, stop)
+                offset = self.bounds[first]
+                if read != range(first, last):
+                    read, table = range(first, last), pa.table({})  # let go of it before the next
+                    table = file.read_row_groups(list(read))
+                    _complete(table, self.bounds[last] - offset)
+                yield _joined(table.slice(start - offset, stop - start))
+
+    def _opened(self) -> Any:
+        # Without buffers ahead, which it would keep until it is closed.
+        return pq.ParquetFile(self._path, page_checksum_verification=True, pre_buffer=False)
 
 
 def _joined(table: pa.Table) -> pa.RecordBatch:

@@ -26,11 +26,10 @@ def explained(parameter: str, batch_size: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
-        smaller = f"; try {batch_size // 2}" if batch_size > 1 else ""
-        raise SnojoeError(
-            f"{parameter}: {batch_size} images do not fit into the GPU's memory{smaller}"
-        ) from None
+        raise _too_large(parameter, batch_size, "the GPU's memory") from None
     except RuntimeError as error:
+        if "DefaultCPUAllocator" in str(error):
+            raise _too_large(parameter, batch_size, "memory") from None
         if "DataLoader worker" in str(error):
             raise SnojoeError(
                 f"train.workers: a process that loads images ended ({first_line(error)}); the "
@@ -43,3 +42,8 @@ def explained(parameter: str, batch_size: int) -> Iterator[None]:
                 f"it again, a training from its last checkpoint"
             ) from error
         raise
+
+
+def _too_large(parameter: str, batch_size: int, memory: str) -> SnojoeError:
+    smaller = f"; try {batch_size // 2}" if batch_size > 1 else ""
+    return SnojoeError(f"{parameter}: {batch_size} images do not fit into {memory}{smaller}")
