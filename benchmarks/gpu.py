@@ -47,6 +47,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES, SN_LAYERS = 20, 9
+SN_RATE = 1e-4  # of Adam, as where a network is fine-tuned
 MEMORY = 4 * 2**30  # of a GPU, for the part that is to run out of it
 
 
@@ -139,7 +140,7 @@ class OurLoop:
         normaliser = apply_spectral_norm(model, sn_layers)
         train = TrainSet(data / "train", TrainTransform(size.image, (0.5, 2.0), 0.5), seed=0)
         params = settings(work, batch_size, workers).train
-        self.training: Any = _Training(model, train, params, normaliser, start_accelerator())
+        self.training: Any = _Training(model, train, None, params, normaliser, start_accelerator())
         self.training._wrap()
         crops, labels = zip(*(train[i % images] for i in range(batch_size)), strict=True)
         self.batch = tuple(torch.stack(each).to(work.device) for each in (crops, labels))
@@ -257,9 +258,9 @@ def spectral_norm(work: Work) -> None:
     plain = build_classifier(size.arch, CLASSES).to(work.device)
     ours, torchs = copy.deepcopy(plain), with_torchs(copy.deepcopy(plain))
     steps = {
-        "without SN": Training(plain, images, labels),
-        "with torch's": Training(torchs, images, labels),
-        "with ours": Training(ours, images, labels, apply_spectral_norm(ours, SN_LAYERS)),
+        "without SN": Training(plain, images, labels, SN_RATE),
+        "with torch's": Training(torchs, images, labels, SN_RATE),
+        "with ours": Training(ours, images, labels, SN_RATE, apply_spectral_norm(ours, SN_LAYERS)),
     }
     seconds = measure(steps, 4 * size.rounds, clock, work.device)
     cost = {

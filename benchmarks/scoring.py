@@ -32,8 +32,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.covariance import EmpiricalCovariance
-from snojoe.inference.pseudo_ood import PSEUDO_OOD
 
+from snojoe.data.pseudo_ood import PSEUDO_OOD
 from snojoe.detectors import (
     DETECTORS,
     PAPER_DETECTORS,
