@@ -96,7 +96,8 @@ def test_they_share_outliers_as_labelled_images(checkout):
     one, _ = train(checkout, [sys.executable])
     two, _ = train(checkout, TORCHRUN)
     checkout.change({"train": {"epochs": 8, "outliers": None}})
-    np.testing.assert_allclose(two, one, rtol=1e-4)
+    losses = ["train_loss", "val_loss"]  # mAP is one of ranks, which a last digit can change
+    np.testing.assert_allclose(two[losses], one[losses], rtol=1e-4)
 
 
 @pytest.mark.slow
