@@ -13,6 +13,7 @@ from PIL import Image
 import snojoe
 from snojoe.cli import main
 from snojoe.data.images import decode
+from snojoe.data.pseudo_ood import SEEN
 from snojoe.detectors import ModelOutputs, fit_detector
 from snojoe.detectors.outputs import load_head
 from snojoe.detectors.store import keep_detector, write_store
@@ -21,6 +22,7 @@ from snojoe.inference.perturbation import outputs_with_noise
 from snojoe.measures.thresholds import calibrated_threshold
 from snojoe.model.folder import check_model, read_config, weights_digest
 from snojoe.support.errors import SnojoeError
+from snojoe.support.files import write_sums
 
 IMAGES = [decode(jpeg(seed)) for seed in range(6)]
 SCORES = ("joint_energy", "knn", "vim")
@@ -113,6 +115,22 @@ def test_auto_is_the_score_with_the_lowest_mean_on_pseudo_ood_images(root, tmp_p
     shutil.copytree(models[0], tmp_path / "bare")
     with pytest.raises(SnojoeError, match="auto needs its stored detector"):
         snojoe.load_detector(tmp_path / "bare", score="auto")
+
+
+def test_auto_says_where_such_images_were_trained_with(root, model, tmp_path, capsys):
+    write_folder(tmp_path, {"a.jpg": jpeg(0)})
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    shutil.copytree(root.detectors_of(9, 0), own / "scores")
+    command = ["detect", str(tmp_path / "a.jpg"), "--model", str(own), "--score"]
+    for outliers, said in (("pseudo_ood", f"auto: vim; {SEEN}; "), ("auxiliary", "auto: vim; in")):
+        config = read_config(own).model_copy(update={"train": {"outliers": outliers}})
+        (own / "config.json").write_text(config.model_dump_json())
+        write_sums(own)
+        main([*command, "auto"])
+        assert f"1 model; {said}" in "".join(capsys.readouterr())
+    main([*command, "vim"])
+    assert SEEN not in "".join(capsys.readouterr())
 
 
 def test_detectors_are_shipped_within_the_models_folder(root, model, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import model_config
 from test_grids import SEEDS, write_experiment, write_set
 
 from snojoe.data.pseudo_ood import PSEUDO_OOD, SEEN
@@ -46,6 +47,14 @@ def test_without_pseudo_ood_images_there_is_no_choice(experiment):
     grid, _, choices = score_and_keep(experiment, 9)
     assert choices == {"control": [{}, {}], "sn": [{}, {}]}
     assert auto_markdown(grid.metrics(), choices).startswith("There are no pseudo-OOD images")
+
+
+def test_whether_the_models_saw_such_images_is_what_they_were_trained_with(experiment):
+    assert not experiment.saw_pseudo_ood(9)
+    config = model_config("abc", train={"outliers": "pseudo_ood"})
+    model = experiment.folders.model(9, SEEDS[0])
+    (model / "config.json").write_text(config.model_dump_json())
+    assert experiment.saw_pseudo_ood(9)
 
 
 def test_the_table_sets_the_choice_beside_the_best():

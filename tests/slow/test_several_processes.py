@@ -91,6 +91,16 @@ def test_two_processes_train_to_the_loss_curve_of_one(checkout):
 
 
 @pytest.mark.slow
+def test_they_share_outliers_as_labelled_images(checkout):
+    checkout.change({"train": {"freeze_after_epoch": 0, "epochs": 2, "outliers": "pseudo_ood"}})
+    one, _ = train(checkout, [sys.executable])
+    two, _ = train(checkout, TORCHRUN)
+    checkout.change({"train": {"epochs": 8, "outliers": None}})
+    losses = ["train_loss", "val_loss"]  # mAP is one of ranks, which a last digit can change
+    np.testing.assert_allclose(two[losses], one[losses], rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_the_death_of_one_ends_all_and_the_rest_goes_on(checkout):
     checkout.change({"train": {"freeze_after_epoch": 3}})
     undisturbed, _ = train(checkout, TORCHRUN)

@@ -19,6 +19,7 @@ from snojoe.inference.infer import infer_id, infer_ood
 from snojoe.model.architectures import layer_names
 from snojoe.model.folder import check_model, load_model, read_config, read_history, read_sigmas
 from snojoe.params import Params
+from snojoe.support.errors import SnojoeError
 from snojoe.training import loop
 from snojoe.training.run import train_model
 
@@ -65,7 +66,7 @@ def test_a_model_folder_is_written_and_the_same_after_an_interruption(
     config = load_model(model)[1]
     assert config == read_config(model)
     assert (config.sn_layers, config.normalized_weights, config.seed) == (9, 12, 3)
-    assert config.train == params.train.model_dump()
+    assert config.train == params.train.model_dump(exclude={"loss", "outliers"})  # as earlier ones
     assert json.loads(undisturbed["config.json"])["format"] == 1
     assert read_history(model).epoch.tolist() == [1, 2]
     assert set(read_sigmas(model).epoch) == {0, 1, 2}
@@ -108,6 +109,21 @@ def test_what_normalises_the_same_weights_is_trained_once(
     assert [name for name in copy if copy[name] != trained[name]] == ["SHA256SUMS", "config.json"]
     train_model(params, 7, 3, folders, checkpoints)
     assert files(folders.model(7, 3))["model.safetensors"] != copy["model.safetensors"]
+
+
+def test_what_else_was_asked_of_a_training_stands_in_its_folder(params, folders, tmp_path):
+    tree = params.model_dump()
+    tree["data"]["outliers"] = {"path": "mine"}
+    tree["train"] |= {"loss": "asymmetric", "outliers": "auxiliary", "epochs": 1}
+    asked = Params.model_validate(tree)
+    with pytest.raises(SnojoeError, match=r"train/outliers: .*SHA256SUMS is missing"):
+        train_model(asked, 0, 0, folders, tmp_path / "checkpoints")
+    rows = [ShardRow(f"b/{i}", jpeg(50 + i, (SIZE, SIZE)), None) for i in range(3)]
+    write_shards(folders.outliers, rows, split="train", content="image", image_size=SIZE)
+    train_model(asked, 0, 0, folders, tmp_path / "checkpoints")
+    config = read_config(folders.model(0, 0))
+    assert (config.train["loss"], config.train["outliers"]) == ("asymmetric", "auxiliary")
+    assert not config.saw_pseudo_ood
 
 
 def test_of_several_processes_only_the_first_writes(params, folders, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,9 @@ import pytest
 from report_files import PLOTS, make_experiment, prepared_sets
 
 from snojoe.data.class_names import COCO, VOC
+from snojoe.data.pseudo_ood import SEEN
 from snojoe.detectors.store import read_store, write_store
+from snojoe.model.folder import read_config
 from snojoe.results.report import read_page, render
 from snojoe.results.report.page import read_table
 from snojoe.support.files import write_json
@@ -138,6 +140,20 @@ def test_without_pseudo_ood_images_only_the_test_sets_choose(experiment):
     assert "There are no pseudo-OOD images to choose by." in text
     assert "FPR95 ↓ JointEnergy 8.3%" not in text
     assert "--score" not in text
+
+
+def test_what_a_training_saw_is_said_beside_what_it_chooses(experiment, page):
+    assert "loss:" not in page.text
+    assert SEEN not in page.text
+    asked = {"loss": "asymmetric", "outliers": "pseudo_ood"}
+    train = experiment.params.train.model_copy(update=asked)
+    path = experiment.folders.model(9, 0) / "config.json"
+    config = read_config(path.parent)
+    path.write_text(config.model_copy(update={"train": train.model_dump()}).model_dump_json())
+    experiment.params = experiment.params.model_copy(update={"train": train})
+    text = Page(page_of(experiment)).text
+    assert "; loss: asymmetric; outliers: pseudo_ood" in text
+    assert f"is what --score auto takes. T{SEEN[1:]}." in text
 
 
 def test_the_verdict_on_sn_is_the_headlines(page):

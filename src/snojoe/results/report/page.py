@@ -185,11 +185,14 @@ def _facts(params: Params, weights: int, images: Mapping[str, int], classes: int
     depth = f"{sn.bound}, {sn.norm} norm, first {params.sn_layers} layers: {weights} weights"
     frozen = train.freeze_after_epoch
     never = frozen is None or frozen >= train.epochs
+    asked = "" if train.loss == "bce" else f"; loss: {train.loss}"
+    asked += f"; outliers: {train.outliers}" if train.outliers else ""
     return {
         "network": f"{params.model.arch}, {params.model.weights or 'random initial weights'}",
         **({"SN": depth} if params.sn_layers else {}),
         "training": f"epochs: {train.epochs}, batch size: {train.batch_size}; BatchNorm "
-        + ("never frozen" if never else f"frozen after epoch {frozen}"),
+        + ("never frozen" if never else f"frozen after epoch {frozen}")
+        + asked,
         "seeds": ", ".join(map(str, params.seeds)),
         "images": f"{params.data.image_size} pixels, {classes} labels; test sets: "
         + ", ".join(f"{name} {count:,}" for name, count in images.items()),
