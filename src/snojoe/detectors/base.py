@@ -14,19 +14,23 @@ file, with the array in its name: `mahalanobis_hidden`, `mahalanobis_pp_features
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import check_array
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
 from snojoe.measures.conformal import p_values
 from snojoe.measures.metrics import FloatArray
 from snojoe.measures.thresholds import acceptance_threshold, calibrated_threshold
+
+_FLOATS = (np.float64, np.float32)  # of other types a copy is made
+_BLOCK = 2**19  # numbers: 4 MB in float64, which a processor's cache holds
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn is untyped
@@ -244,7 +248,9 @@ class ArrayDetector(Detector):
     def score_samples(self, X: ArrayLike) -> FloatArray:
         """Score images: (n, d) array -> (n,) float64, higher = more in-distribution."""
         check_is_fitted(self)
-        return self._score(validate_data(self, X, dtype=np.float64, reset=False))
+        data = validate_data(self, X, dtype=_FLOATS, reset=False)
+        blocks = (data[rows].astype(np.float64, copy=False) for rows in _blocks(*data.shape))
+        return np.concatenate([self._score(block) for block in blocks])
 
     def fit_outputs(
         self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
@@ -303,14 +309,15 @@ class OutputsDetector(Detector):
     def score_samples(self, outputs: ModelOutputs) -> FloatArray:
         """Score images: (n,) float64, higher = more in-distribution."""
         check_is_fitted(self)
-        outputs = self._checked(outputs)
+        outputs = self._checked(outputs, _FLOATS)
         for field, columns in self.columns_.items():
             if getattr(outputs, field).shape[1] != columns:
                 raise ValueError(
                     f"{field} has {getattr(outputs, field).shape[1]} columns, "
                     f"but {type(self).__name__} was fitted with {columns}"
                 )
-        return self._score(outputs)
+        blocks = _blocks(len(outputs.logits), max(self.columns_.values()))
+        return np.concatenate([self._score(self._exact(outputs.rows(rows))) for rows in blocks])
 
     def fit_outputs(
         self, outputs: ModelOutputs, head: LinearHead, val: ModelOutputs | None = None
@@ -333,9 +340,25 @@ class OutputsDetector(Detector):
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         """Finite float64 outputs -> (n,)."""
 
-    def _checked(self, outputs: ModelOutputs) -> ModelOutputs:
+    def _checked(
+        self, outputs: ModelOutputs, dtype: type | tuple[type, ...] = np.float64
+    ) -> ModelOutputs:
         arrays = {
-            field: check_array(getattr(outputs, field), dtype=np.float64, input_name=field)
+            field: check_array(getattr(outputs, field), dtype=dtype, input_name=field)
             for field in self.consumes
         }
         return replace(outputs, **arrays)
+
+    def _exact(self, outputs: ModelOutputs) -> ModelOutputs:
+        arrays = {
+            field: getattr(outputs, field).astype(np.float64, copy=False) for field in self.consumes
+        }
+        return replace(outputs, **arrays)
+
+
+def _blocks(images: int, columns: int) -> Iterator[slice]:
+    """Rows that a processor's cache holds in float64, one block after the other.
+
+    An image's score needs no other image, and a copy of all of them costs more than most scores.
+    """
+    return gen_batches(images, max(1, _BLOCK // columns))

@@ -3,10 +3,11 @@
 Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
 """
 
+import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
+from snojoe.detectors._search import Columns, Search, squares
 from snojoe.detectors.base import ArrayDetector
 from snojoe.measures.metrics import FloatArray
 
@@ -49,7 +50,10 @@ class KNN(ArrayDetector):
         self._rebuild()
 
     def _rebuild(self) -> None:
-        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
+        self._centre = self.directions_.mean(axis=0)
+        self._squares = squares(self.directions_)
+        centred = self.directions_ - self._centre
+        self._search = Search(centred, squares(centred) / 2)
 
     def _score(self, X: FloatArray) -> FloatArray:
         return self._distance(normalize(X), self.k_)
@@ -58,8 +62,13 @@ class KNN(ArrayDetector):
         return self._distance(self.directions_, self.k_ + 1)
 
     def _distance(self, directions: FloatArray, k: int) -> FloatArray:
-        distances, _ = self.neighbours_.kneighbors(directions, min(k, len(self.directions_)))
-        return -distances[:, -1]
+        k = min(k, len(self.directions_))
+        near = self._search.largest(directions - self._centre, k, directions, self._nearness)
+        return -np.sqrt(np.maximum(squares(directions) - near[:, 0], 0))
+
+    def _nearness(self, directions: FloatArray, of: Columns) -> FloatArray:
+        """|x|^2 - |x - y|^2 = 2 x . y - |y|^2: (m, d) -> (m, c)."""
+        return 2 * directions @ self.directions_[of].T - self._squares[of]
 
 
 class KNNFeatures(KNN):

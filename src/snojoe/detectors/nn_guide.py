@@ -8,14 +8,12 @@ by its confidence.
 
 import numpy as np
 from sklearn.preprocessing import normalize
-from sklearn.utils import gen_batches
 
+from snojoe.detectors._search import Columns, Search, squares
 from snojoe.detectors.base import OutputsDetector
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.energy import joint_energy
-
-_ROWS = 256  # of train images times this many there are similarities at a time
 
 
 class NNGuide(OutputsDetector):
@@ -47,23 +45,34 @@ class NNGuide(OutputsDetector):
             raise ValueError(f"k must be at least 1, got {self.k!r}")
         self.directions_ = normalize(outputs.hidden)
         self.energies_ = joint_energy(outputs.logits)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self._centre = self.directions_.mean(axis=0)
+        points = self.directions_ * self.energies_[:, None]
+        points -= points.mean(axis=0)
+        self._search = Search(points, -points @ self._centre)
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
-        directions = normalize(outputs.hidden)
-        guides = [self._guide(directions[rows]) for rows in gen_batches(len(directions), _ROWS)]
-        return joint_energy(outputs.logits) * np.concatenate(guides)
+        guides = self._similar(normalize(outputs.hidden), min(self.k, len(self.energies_)))
+        return joint_energy(outputs.logits) * guides.mean(axis=1)
 
     def _training_scores(self, seen: None) -> FloatArray:
-        rows = gen_batches(len(self.directions_), _ROWS)
-        guides = [self._guide(self.directions_[own], own.start) for own in rows]
-        return self.energies_ * np.concatenate(guides)
-
-    def _guide(self, directions: FloatArray, own: int | None = None) -> FloatArray:
-        """(m, d) -> (m,); the images may be the train images from number `own` on."""
-        similar = directions @ self.directions_.T * self.energies_
         n = len(self.energies_)
-        if own is not None and n > 1:
-            similar[np.arange(len(similar)), own + np.arange(len(similar))] = -np.inf
-            n -= 1
-        k = min(self.k, n)
-        return np.partition(similar, -k, axis=1)[:, -k:].mean(axis=1)
+        if n == 1:
+            return self.energies_ * self._similar(self.directions_, 1)[:, 0]
+        similar = self._similar(self.directions_, min(self.k + 1, n))
+        own = squares(self.directions_) * self.energies_
+        others = np.where(
+            own >= similar[:, 0], similar.sum(axis=1) - own, similar[:, 1:].sum(axis=1)
+        )
+        return self.energies_ * others / (similar.shape[1] - 1)
+
+    def _similar(self, directions: FloatArray, k: int) -> FloatArray:
+        """The k largest similarities: (m, d) -> (m, k)."""
+        shifted = directions - self._centre
+        return self._search.largest(shifted, k, directions, self._similarity)
+
+    def _similarity(self, directions: FloatArray, to: Columns) -> FloatArray:
+        """(m, d) -> (m, c)."""
+        return directions @ self.directions_[to].T * self.energies_[to]
