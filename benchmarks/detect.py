@@ -1,14 +1,18 @@
 """Detection: its throughput beside that of the network alone, and its memory over many images.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/detect.py throughput
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/detect.py throughput [--arch timm/... --size 224]
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/detect.py steps [--arch timm/... --size 224]
     OMP_WAIT_POLICY=PASSIVE python benchmarks/detect.py memory
 
-``throughput``: ResNet-50 at 256 on JPEGs of 500 x 375, from files to detections, against the same
-network on pixels that are in memory already. The two take turns, so that other programs disturb
-both alike. ``memory``: resnet10 at 32 on 10,000 JPEGs.
+``throughput``: a network, ResNet-50 at 256 by default, on JPEGs of 500 x 375, from files to
+detections, against the same network on pixels that are in memory already. The two take turns, so
+that other programs disturb both alike. ``steps``: the processor time of each step between a file
+and its line of output, on one thread; of each the fastest of the rounds. ``memory``: resnet10 at 32
+on 10,000 JPEGs.
 """
 
 import argparse
+import io
 import resource
 import tempfile
 import time
@@ -20,6 +24,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from snojoe.data.images import decode, to_square
+from snojoe.detect.formats import write_jsonl
 from snojoe.detect.image_detector import ImageDetector
 from snojoe.model.classifier import build_classifier
 from snojoe.model.decision import Decision
@@ -47,14 +52,14 @@ def write_images(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
     return paths
 
 
-def throughput(folder: Path, rounds: int = 9, batches: int = 2) -> None:
-    detector = untrained("resnet50", 256)
+def throughput(folder: Path, arch: str, edge: int, rounds: int = 9, batches: int = 2) -> None:
+    detector = untrained(arch, edge)
     paths = write_images(folder, batches * BATCH, (500, 375))
     size = np.mean([path.stat().st_size for path in paths]) / 1000
     print(f"{len(paths)} JPEGs of 500 x 375, {size:.0f} kB each; {torch.get_num_threads()} threads")
-    made = preprocessing(256)
+    made = preprocessing(edge)
     ready = np.stack([to_square(decode(path), made) for path in paths])
-    ready = ready.reshape(-1, BATCH, 256, 256, 3)
+    ready = ready.reshape(-1, BATCH, edge, edge, 3)
     detector.logits(ready[0])
     wall: dict[str, list[float]] = {"network": [], "files": []}
     cpu: dict[str, list[float]] = {"network": [], "files": []}
@@ -75,6 +80,39 @@ def throughput(folder: Path, rounds: int = 9, batches: int = 2) -> None:
             f"{name}: network {rates['network']:.2f}, files {rates['files']:.2f} images/s; "
             f"ratio: median {np.median(ratios):.3f} of {np.sort(ratios).round(3).tolist()}"
         )
+
+
+def steps(folder: Path, arch: str, edge: int, rounds: int = 5) -> None:
+    torch.set_num_threads(1)
+    detector, paths = untrained(arch, edge), write_images(folder, BATCH, (500, 375))
+    each = [step_by_step(detector, paths, edge) for _ in range(rounds)]
+    fastest = {name: min(spent[name] for spent in each) for name in each[0]}
+    for name, seconds in fastest.items():
+        print(f"| {name} | {1e3 * seconds / BATCH:.2f} | {seconds / sum(fastest.values()):.1%} |")
+
+
+@torch.inference_mode()
+def step_by_step(detector: ImageDetector, paths: list[Path], edge: int) -> dict[str, float]:
+    """Seconds of processor time that each step takes for a batch."""
+    model, made, decision = detector.models[0], preprocessing(edge), detector.decision
+    clock = [time.process_time()]
+    images = [decode(path) for path in paths]
+    clock.append(time.process_time())
+    squares = [to_square(image, made) for image in images]
+    clock.append(time.process_time())
+    pixels = torch.from_numpy(np.stack(squares))
+    clock.append(time.process_time())
+    ready = model.normalise(pixels)
+    clock.append(time.process_time())
+    logits = model(ready)
+    clock.append(time.process_time())
+    found = decision(logits.numpy()[None])
+    clock.append(time.process_time())
+    results = zip(map(str, paths), found, strict=True)
+    write_jsonl(results, decision, io.StringIO())
+    clock.append(time.process_time())
+    names = ("read, decode", "resize", "stack", "normalise", "network", "decide", "write a line")
+    return dict(zip(names, np.diff(clock), strict=True))
 
 
 def memory(folder: Path, count: int = 10_000) -> None:
@@ -109,7 +147,13 @@ def peak() -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["throughput", "memory"])
-    what = parser.parse_args().what
+    parser.add_argument("what", choices=["throughput", "steps", "memory"])
+    parser.add_argument("--arch", default="resnet50")
+    parser.add_argument("--size", type=int, default=256)
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        throughput(Path(scratch)) if what == "throughput" else memory(Path(scratch))
+        if arguments.what == "memory":
+            memory(Path(scratch))
+        else:
+            measure = throughput if arguments.what == "throughput" else steps
+            measure(Path(scratch), arguments.arch, arguments.size)

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -22,6 +23,7 @@ from snojoe.detectors import (
     LinearHead,
     ModelOutputs,
     OutputsDetector,
+    base,
     fit_detector,
     registry,
 )
@@ -76,6 +78,27 @@ def train(head):
 @pytest.fixture
 def val(head):
     return make_outputs(head, seed=3)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_image_has_the_same_score_in_a_block_of_any_size(name, train, val, head, monkeypatch):
+    detector = fit_detector(name, train, val, head)
+    whole = detector.score_outputs(val)
+    monkeypatch.setattr(base, "_BLOCK", 56)  # seven images of eight hidden features
+    assert detector.score_outputs(val) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["feature_norm", "feature_norm_hidden"])
+def test_scoring_copies_no_array_as_a_whole(name, head):
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(20_000, 256)).astype(np.float32)
+    outputs = ModelOutputs(np.zeros((20_000, 3), np.float32), wide, wide)
+    detector = DETECTORS[name]().fit_outputs(outputs, head)
+    tracemalloc.start()
+    detector.score_outputs(outputs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < wide.nbytes
 
 
 def test_table_order_starts_with_the_paper():

@@ -1,5 +1,7 @@
 """The largest activations of an image, for scores that shape them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,12 +26,16 @@ def largest(hidden: FloatArray, k: int) -> NDArray[np.bool_]:
 
     The methods' authors have a ReLU before them, and of its zeros none is larger than another.
     """
-    threshold = np.partition(hidden, -k, axis=1)[:, -k, None]
+    # A network's activations are float32, of which a half as many bytes are moved.
+    with np.errstate(over="ignore"):
+        narrow = hidden.astype(np.float32)
+    same: NDArray[Any] = narrow if np.array_equal(narrow, hidden) else hidden
+    threshold = np.partition(same, -k, axis=1)[:, -k, None]
     return (hidden >= threshold) & (hidden > 0)
 
 
 def whole_to_part(hidden: FloatArray, part: NDArray[np.bool_]) -> FloatArray:
     """The sum of the activations above 0 over that of those in `part`: (n, 1), 1 where none is."""
     whole = np.maximum(hidden, 0).sum(axis=1, keepdims=True)
-    of_part = np.sum(hidden, axis=1, keepdims=True, where=part)
+    of_part = (hidden * part).sum(axis=1, keepdims=True)  # `where` of sum takes ten times as long
     return np.divide(whole, of_part, out=np.ones_like(whole), where=of_part > 0)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import lapack, solve_triangular
-from sklearn.utils import check_array, check_consistent_length, gen_batches
+from sklearn.utils import check_array, check_consistent_length
 from threadpoolctl import threadpool_limits
 
 from snojoe.measures.metrics import FloatArray
-
-_ROWS = 4096
 
 
 class TiedGaussians:
@@ -45,9 +43,6 @@ class TiedGaussians:
 
     def distances(self, X: FloatArray) -> FloatArray:
         """Squared Mahalanobis distances (x - mu_k)^T P (x - mu_k): (n, d) -> (n, K)."""
-        return np.concatenate([self._distances(X[rows]) for rows in gen_batches(len(X), _ROWS)])
-
-    def _distances(self, X: FloatArray) -> FloatArray:
         white = (X - self.centre) @ self.whitener
         squares = np.sum(white**2, axis=1)[:, None] + np.sum(self.means**2, axis=1)
         return np.maximum(squares - 2 * white @ self.means.T, 0)

@@ -61,7 +61,7 @@ class ASHP(ASH):
         super().__init__(pruned, accept)
 
     def _shaped(self, hidden: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
-        return np.where(kept, hidden, 0)
+        return hidden * kept
 
 
 class ASHB(ASH):
@@ -88,4 +88,4 @@ class ASHS(ASH):
         super().__init__(pruned, accept)
 
     def _shaped(self, hidden: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
-        return np.where(kept, hidden * np.exp(whole_to_part(hidden, kept)), 0)
+        return hidden * kept * np.exp(whole_to_part(hidden, kept))

@@ -18,7 +18,7 @@ these because its variants share work.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -26,13 +26,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.model_selection import ParameterGrid
-from sklearn.utils import check_array
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
 from snojoe.measures.conformal import p_values
 from snojoe.measures.metrics import FloatArray
 from snojoe.measures.thresholds import acceptance_threshold, calibrated_threshold
+
+_FLOATS = (np.float64, np.float32)  # of other types a copy is made
+_BLOCK = 2**19  # numbers: 4 MB in float64, which a processor's cache holds
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn is untyped
@@ -307,8 +310,10 @@ class ArrayDetector(Detector):
     def _score_all(cls, variants: Sequence[Self], X: ArrayLike) -> list[FloatArray]:
         for each in variants:
             check_is_fitted(each)
-        data = validate_data(variants[0], X, dtype=np.float64, reset=False)
-        return cls._score_each(variants, data)
+        data = validate_data(variants[0], X, dtype=_FLOATS, reset=False)
+        blocks = (data[rows].astype(np.float64, copy=False) for rows in _blocks(*data.shape))
+        by_block = [cls._score_each(variants, block) for block in blocks]
+        return [np.concatenate(of_one) for of_one in zip(*by_block, strict=True)]
 
     @classmethod
     def _fit_each(cls, variants: Sequence[Self], X: FloatArray, y: ArrayLike | None) -> None:
@@ -386,14 +391,16 @@ class OutputsDetector(Detector):
     def score_variants(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
         for each in variants:
             check_is_fitted(each)
-        outputs = cls._checked(outputs)
+        outputs = cls._checked(outputs, _FLOATS)
         for field, columns in variants[0].columns_.items():
             if getattr(outputs, field).shape[1] != columns:
                 raise ValueError(
                     f"{field} has {getattr(outputs, field).shape[1]} columns, "
                     f"but {cls.__name__} was fitted with {columns}"
                 )
-        return cls._score_each(variants, outputs)
+        blocks = _blocks(len(outputs.logits), max(variants[0].columns_.values()))
+        by_block = [cls._score_each(variants, cls._exact(outputs.rows(rows))) for rows in blocks]
+        return [np.concatenate(of_one) for of_one in zip(*by_block, strict=True)]
 
     @classmethod
     def _fit_each(cls, variants: Sequence[Self], outputs: ModelOutputs, head: LinearHead) -> None:
@@ -418,9 +425,26 @@ class OutputsDetector(Detector):
         """Finite float64 outputs -> (n,)."""
 
     @classmethod
-    def _checked(cls, outputs: ModelOutputs) -> ModelOutputs:
+    def _checked(
+        cls, outputs: ModelOutputs, dtype: type | tuple[type, ...] = np.float64
+    ) -> ModelOutputs:
         arrays = {
-            field: check_array(getattr(outputs, field), dtype=np.float64, input_name=field)
+            field: check_array(getattr(outputs, field), dtype=dtype, input_name=field)
             for field in cls.consumes
         }
         return replace(outputs, **arrays)
+
+    @classmethod
+    def _exact(cls, outputs: ModelOutputs) -> ModelOutputs:
+        arrays = {
+            field: getattr(outputs, field).astype(np.float64, copy=False) for field in cls.consumes
+        }
+        return replace(outputs, **arrays)
+
+
+def _blocks(images: int, columns: int) -> Iterator[slice]:
+    """Rows that a processor's cache holds in float64, one block after the other.
+
+    An image's score needs no other image, and a copy of all of them costs more than most scores.
+    """
+    return gen_batches(images, max(1, _BLOCK // columns))

@@ -6,10 +6,11 @@ Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 20
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
+from snojoe.detectors._search import Columns, Search, squares
 from snojoe.detectors.base import ArrayDetector
 from snojoe.measures.metrics import FloatArray
 
@@ -53,27 +54,45 @@ class KNN(ArrayDetector):
                 raise ValueError(f"k must be at least 1, got {each.k!r}")
             each.k_ = max(1, round(len(X) / 1000)) if each.k is None else each.k
             each.directions_ = directions
-            each._rebuild()
+        first, *others = variants
+        first._rebuild()
+        for each in others:
+            each._centre, each._squares, each._search = first._centre, first._squares, first._search
 
     def _rebuild(self) -> None:
-        self.neighbours_ = NearestNeighbors(algorithm="brute").fit(self.directions_)
+        self._centre = self.directions_.mean(axis=0)
+        self._squares = squares(self.directions_)
+        centred = self.directions_ - self._centre
+        self._search = Search(centred, squares(centred) / 2)
 
     @classmethod
     def _score_each(cls, variants: Sequence[Self], X: FloatArray) -> list[FloatArray]:
-        distances = variants[0]._distances(normalize(X), max(each.k_ for each in variants))
-        return [-distances[:, min(each.k_, distances.shape[1]) - 1] for each in variants]
+        directions = normalize(X)
+        near = variants[0]._nearest(directions, max(each.k_ for each in variants))
+        return [_score_of(directions, near, each.k_) for each in variants]
 
     def _score(self, X: FloatArray) -> FloatArray:
         (scores,) = self._score_each([self], X)
         return scores
 
     def _training_scores(self, seen: None) -> FloatArray:
-        return -self._distances(self.directions_, self.k_ + 1)[:, -1]
+        near = self._nearest(self.directions_, self.k_ + 1)
+        return _score_of(self.directions_, near, self.k_ + 1)
 
-    def _distances(self, directions: FloatArray, k: int) -> FloatArray:
-        """To the k nearest train images, the nearest first: (m, d) -> (m, k)."""
-        distances, _ = self.neighbours_.kneighbors(directions, min(k, len(self.directions_)))
-        return distances
+    def _nearest(self, directions: FloatArray, k: int) -> FloatArray:
+        """`_nearness` of the k nearest train images, the nearest last: (m, d) -> (m, k)."""
+        k = min(k, len(self.directions_))
+        return self._search.largest(directions - self._centre, k, directions, self._nearness)
+
+    def _nearness(self, directions: FloatArray, of: Columns) -> FloatArray:
+        """|x|^2 - |x - y|^2 = 2 x . y - |y|^2: (m, d) -> (m, c)."""
+        return 2 * directions @ self.directions_[of].T - self._squares[of]
+
+
+def _score_of(directions: FloatArray, near: FloatArray, k: int) -> FloatArray:
+    """Minus the distance to the k-th nearest, or the last, of which `near` has the nearness."""
+    nearness = near[:, -min(k, near.shape[1])]
+    return -np.sqrt(np.maximum(squares(directions) - nearness, 0))
 
 
 class KNNFeatures(KNN):

@@ -11,14 +11,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 from sklearn.preprocessing import normalize
-from sklearn.utils import gen_batches
 
+from snojoe.detectors._search import Columns, Search, squares
 from snojoe.detectors.base import OutputsDetector
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.energy import joint_energy
-
-_ROWS = 256  # of train images times this many there are similarities at a time
 
 
 class NNGuide(OutputsDetector):
@@ -53,15 +51,23 @@ class NNGuide(OutputsDetector):
             if each.k < 1:
                 raise ValueError(f"k must be at least 1, got {each.k!r}")
             each.directions_, each.energies_ = directions, energies
+        first, *others = variants
+        first._rebuild()
+        for each in others:
+            each._centre, each._search = first._centre, first._search
+
+    def _rebuild(self) -> None:
+        self._centre = self.directions_.mean(axis=0)
+        points = self.directions_ * self.energies_[:, None]
+        points -= points.mean(axis=0)
+        self._search = Search(points, -points @ self._centre)
 
     @classmethod
     def _score_each(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
-        directions, energies = normalize(outputs.hidden), joint_energy(outputs.logits)
-        guides = []
-        for rows in gen_batches(len(directions), _ROWS):
-            similar = variants[0]._similar(directions[rows])
-            guides.append([each._guide(similar) for each in variants])
-        return [energies * np.concatenate(of_one) for of_one in zip(*guides, strict=True)]
+        energies, n = joint_energy(outputs.logits), len(variants[0].energies_)
+        most = min(max(each.k for each in variants), n)
+        similar = variants[0]._similar(normalize(outputs.hidden), most)
+        return [energies * similar[:, -min(each.k, n) :].mean(axis=1) for each in variants]
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         (scores,) = self._score_each([self], outputs)
@@ -69,20 +75,20 @@ class NNGuide(OutputsDetector):
 
     def _training_scores(self, seen: None) -> FloatArray:
         n = len(self.energies_)
-        guides = []
-        for rows in gen_batches(n, _ROWS):
-            similar = self._similar(self.directions_[rows])
-            if n > 1:
-                own = np.arange(len(similar))
-                similar[own, rows.start + own] = -np.inf
-            guides.append(self._guide(similar, max(1, n - 1)))
-        return self.energies_ * np.concatenate(guides)
+        if n == 1:
+            return self.energies_ * self._similar(self.directions_, 1)[:, 0]
+        similar = self._similar(self.directions_, min(self.k + 1, n))
+        own = squares(self.directions_) * self.energies_
+        others = np.where(
+            own >= similar[:, 0], similar.sum(axis=1) - own, similar[:, 1:].sum(axis=1)
+        )
+        return self.energies_ * others / (similar.shape[1] - 1)
 
-    def _similar(self, directions: FloatArray) -> FloatArray:
-        """To each train image, times its confidence: (m, d) -> (m, n)."""
-        return directions @ self.directions_.T * self.energies_
+    def _similar(self, directions: FloatArray, k: int) -> FloatArray:
+        """The k largest similarities: (m, d) -> (m, k)."""
+        shifted = directions - self._centre
+        return self._search.largest(shifted, k, directions, self._similarity)
 
-    def _guide(self, similar: FloatArray, others: int | None = None) -> FloatArray:
-        """(m, n) -> (m,); of so many `others` where one of the n is the image itself."""
-        k = min(self.k, similar.shape[1] if others is None else others)
-        return np.partition(similar, -k, axis=1)[:, -k:].mean(axis=1)
+    def _similarity(self, directions: FloatArray, to: Columns) -> FloatArray:
+        """(m, d) -> (m, c)."""
+        return directions @ self.directions_[to].T * self.energies_[to]

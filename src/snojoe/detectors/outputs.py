@@ -50,8 +50,8 @@ class ModelOutputs:
         if shapes.get("labels", shapes["logits"]) != shapes["logits"]:
             raise ValueError(f"labels must have the shape of logits, got shapes {shapes}")
 
-    def rows(self, chosen: NDArray[np.bool_]) -> ModelOutputs:
-        """The outputs for the images that `chosen`, (n,), names."""
+    def rows(self, chosen: NDArray[np.bool_] | slice) -> ModelOutputs:
+        """The outputs for the images that `chosen`, (n,) or a slice, names."""
         arrays = {name: array for name, array in vars(self).items() if array is not None}
         return ModelOutputs(**{name: array[chosen] for name, array in arrays.items()})
 
