@@ -8,12 +8,16 @@ prints the tables of what every arm has finished.
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rivals import ARMS, CONTROL, SCORES
+from scipy.stats import t
 from verdict import MARGINS, Comparison
 
+from snojoe.detectors import DETECTORS
 from snojoe.measures.comparisons import holm
 from snojoe.measures.ood_metrics import AUROC, FPR95, Metric
 from snojoe.results.formatting import interval, markdown_table
@@ -33,6 +37,7 @@ def as_markdown(table: pd.DataFrame) -> str:
         if n > 1:
             parts += [differences_markdown(whole, metric) for metric in (AUROC, FPR95)]
         parts.append(scores_markdown(whole))
+        parts.append(leaderboard_markdown(whole))
     return "\n\n".join(parts) + "\n"
 
 
@@ -88,6 +93,32 @@ def scores_markdown(table: pd.DataFrame) -> str:
         for arm in ARMS
     ]
     return markdown_table(["AUROC ↑, FPR95 ↓", *SCORES], lines)
+
+
+def leaderboard_markdown(table: pd.DataFrame) -> str:
+    """Every score under every training, by its mean rank over the OOD sets, the best first.
+
+    Ranks are by AUROC, in each set of each draw and seed; the interval is Student's over these.
+    """
+    key = ["draw", "seed", "ood_set"]
+    ranks = table.assign(rank=table.groupby(key).auroc.rank(ascending=False))
+    rows: list[tuple[float, list[str]]] = []
+    for score, arm in product(SCORES, ARMS):
+        found = ranks[(ranks.score == score) & (ranks.arm == arm)]
+        each = found.groupby(["draw", "seed"])["rank"].mean().to_numpy(np.float64)
+        mean, n = float(each.mean()), len(each)
+        cells = [f"{mean:.1f}", "–"]
+        if n > 1:
+            half = t.ppf(0.975, n - 1) * each.std(ddof=1) / n**0.5
+            cells[1] = f"{max(1, mean - half):.1f} to {mean + half:.1f}"
+        by_set = found.groupby("ood_set")[["auroc", "fpr95"]].mean()
+        pairs = [by_set.mean(), *(by_set.loc[name] for name in sorted(by_set.index))]
+        cells += [f"{a:.2f}, {f:.2f}" for a, f in pairs]
+        rows.append((mean, [f"{DETECTORS[score].title}, {arm}", *cells]))
+    names = ["mean of all", *sorted(table.ood_set.unique())]
+    sets = [f"{name}: AUROC ↑, FPR95 ↓" for name in names]
+    header = ["", "mean rank", "95% interval", *sets]
+    return markdown_table(header, [row for _, row in sorted(rows, key=lambda row: row[0])])
 
 
 def main() -> None:
