@@ -71,7 +71,7 @@ def main():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            yield float(loss)
+            yield float(loss.detach())
         hook.remove()
 
     for _ in train(1e-3, 30):
