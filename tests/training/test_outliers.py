@@ -91,8 +91,7 @@ def test_auxiliary_images_are_all_seen_before_one_is_again(prepared, others):  #
     assert batch.shape == (8, SIZE, SIZE, 3)
 
 
-@pytest.mark.parametrize("kind", ["pseudo", "auxiliary"])
-@pytest.mark.parametrize("sn_layers", [0, 9])
+@pytest.mark.parametrize(("kind", "sn_layers"), [("pseudo", 9), ("auxiliary", 0)])
 def test_a_killed_training_goes_on_to_the_same_weights(
     prepared, others, tmp_path, monkeypatch, kind, sn_layers  # noqa: F811
 ):  # fmt: skip
