@@ -135,6 +135,16 @@ def with_depths(folder, depths):
     return Params.model_validate(tree | {"ablation": {"sn_layers": depths}})
 
 
+def test_the_dag_names_no_parameter_that_an_older_file_lacks(made):
+    tree = yaml.safe_load((made[0] / "params.yaml").read_text())
+    params = [Params.model_validate(tree)]
+    del tree["data"]["outliers"]
+    params.append(Params.model_validate(tree))
+    now, older = (yaml.safe_load(project_dag(each))["stages"]["download"] for each in params)
+    assert set(now["params"]) - set(older["params"]) == {"data.outliers"}
+    assert now["deps"] == older["deps"]
+
+
 @pytest.mark.parametrize("depths", [[0], [0, 9], [0, 7, 8, 9], [0, 5, 6, 7, 8, 9]])
 def test_the_dag_is_that_of_this_repository(made, depths):
     """But for the code, the depths that were asked for, and what the user brings."""

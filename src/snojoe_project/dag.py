@@ -91,6 +91,8 @@ def project_dag(params: Params) -> str:
                 yield from (_DEPTH.sub(str(i), item) for i in range(depths))
 
     stages = _STAGE.sub(stage, stages)
+    if "outliers" not in params.data.model_fields_set:  # DVC asks for what an older file lacks
+        stages = stages.replace(" data.outliers,", "")
     return _HEAD + (_PLOT_OF_TABLE_3.sub("", stages) if params.ablation.is_one else stages)
 
 

@@ -26,7 +26,7 @@ from snojoe.spectral_norm import fold_spectral_norm
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
 from snojoe.spectral_norm.counted_layers import first_layers
 from snojoe.support.failures import explained
-from snojoe.support.files import atomic_folder
+from snojoe.support.files import atomic_folder, read_sums
 from snojoe.support.made_before import copy_made_before, fingerprint, note
 from snojoe.support.processes import is_first_process, process_count, say
 from snojoe.training.checkpoint import remove_checkpoint
@@ -72,9 +72,12 @@ def train_model(
         return
     model = build_classifier(arch, len(classes), weights_file(folders.weights), size)
     check_classifier(model, arch, [sn_layers], size)
-    sources = [folders.weights, folders.prepared / "train", folders.prepared / "val"]
-    sources += [folders.outliers] if params.train.outliers == "auxiliary" else []
-    name = fingerprint(params.arithmetic, _what_trains(model, known), *sources)
+    sets = [folders.prepared / "train", folders.prepared / "val"]
+    sets += [folders.outliers] if params.train.outliers == "auxiliary" else []
+    for folder in sets:
+        read_sums(folder)
+    what = _what_trains(model, known)
+    name = fingerprint(params.arithmetic, what, folders.weights, *sets)
     target = folders.model(sn_layers, seed)
     made = checkpoints / f"{name}.json"
     if process_count() == 1 and made.exists() and _copied(made, target, sn_layers):
