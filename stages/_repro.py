@@ -58,7 +58,7 @@ def main() -> None:
         side_by_side = SideBySide(places_to_work(jobs, load_params().train.threads))
         with alone("repro"):  # two would take stages from one another, and both fail
             for stages in ask(generations):
-                side_by_side.run(ask(those_that_changed, stages))
+                side_by_side.run(apart(ask(those_that_changed, stages)))
             os.execv(DVC[0], DVC)
     except SnojoeError as error:
         sys.exit(f"error: {error}")
@@ -112,6 +112,15 @@ def those_that_changed(repo: Any, stages: Sequence[str]) -> list[str]:
     """The stages that DVC would run or bring back from its cache."""
     status = status_of(repo)
     return [stage for stage in stages if stage in status]
+
+
+def apart(stages: Sequence[str]) -> list[str]:
+    """In an order in which no two neighbours begin together.
+
+    These are the likeliest to be one and the same (depths 8 and 9), of which the second copies what
+    the first has made.
+    """
+    return [*stages[::2], *stages[1::2]]
 
 
 def status_of(repo: Any) -> dict[str, Any]:

@@ -93,6 +93,21 @@ def test_no_more_run_at_once_than_there_are_jobs(tmp_path, jobs):
     assert log(tmp_path)[-2:] == ["last starts", "last ends"]
 
 
+def test_what_is_one_model_does_not_begin_together(monkeypatch):
+    """Depths 8 and 9, of three seeds on up to four cores and of all on two."""
+    monkeypatch.syspath_prepend(ROOT / "stages")
+    from _repro import apart
+
+    of_three = [f"train@{depth}-{seed}" for depth in (0, 7, 8, 9) for seed in range(3)]
+    order = apart(of_three)
+    assert sorted(order) == of_three
+    for seed in range(3):
+        first, second = (order.index(f"train@{depth}-{seed}") for depth in (8, 9))
+        assert abs(first - second) >= 4
+    depths = [f"infer_id@{depth}" for depth in (0, 7, 8, 9)]
+    assert apart(depths) == [depths[0], depths[2], depths[1], depths[3]]
+
+
 def test_a_failing_stage_is_the_last_but_for_those_beside_it(tmp_path):
     process = start(tmp_path, ["failing", "long", "later"], ["next"])
     _, errors = process.communicate(timeout=60)
