@@ -34,7 +34,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -44,7 +43,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from timing import PeakMemory, machine, print_table
+from timing import PeakMemory, Watched, machine, print_table
 
 LABELS = [f"label{i}" for i in range(5)]
 FOLDERS = 10_000
@@ -153,27 +152,21 @@ def write_files(folder, count):
     return [str(path) for path in paths]
 
 
-class Busy:
+class Busy(Watched):
     """Processor time of this process and of all that it has started, looked at often."""
 
-    def __enter__(self):
-        self.seen = [(time.time(), self._seconds())]
-        self._done = threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
-        self._watcher.start()
-        return self
+    every = 0.25
 
-    def __exit__(self, *_):
-        self._done.set()
-        self._watcher.join()
+    def begin(self):
+        self.seen = []
+        self.look()
+
+    def look(self):
+        self.seen.append((time.time(), self._seconds()))
 
     def between(self, begin, end):
         times, seconds = np.array(self.seen).T
         return float(np.diff(np.interp([begin, end], times, seconds))[0])
-
-    def _watch(self):
-        while not self._done.wait(0.25):
-            self.seen.append((time.time(), self._seconds()))
 
     def _seconds(self):
         import psutil

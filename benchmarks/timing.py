@@ -42,17 +42,19 @@ def print_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> N
         print(f"| {' | '.join(str(cell) for cell in row)} |")
 
 
-class PeakMemory:
-    """The most memory of this process that lies in no file, looked at every 20 ms (Linux only).
+class Watched:
+    """Something that is looked at now and then, in a thread, while a block runs."""
 
-    Attributes
-    ----------
-    before, megabytes : float
-        RssAnon and RssShmem together, at the beginning and at the most.
-    """
+    every = 0.02  # seconds
+
+    def begin(self):
+        raise NotImplementedError
+
+    def look(self):
+        raise NotImplementedError
 
     def __enter__(self):
-        self.before = self.megabytes = self._now()
+        self.begin()
         self._done = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
         self._watcher.start()
@@ -63,8 +65,24 @@ class PeakMemory:
         self._watcher.join()
 
     def _watch(self):
-        while not self._done.wait(0.02):
-            self.megabytes = max(self.megabytes, self._now())
+        while not self._done.wait(self.every):
+            self.look()
+
+
+class PeakMemory(Watched):
+    """The most memory of this process that lies in no file, looked at every 20 ms (Linux only).
+
+    Attributes
+    ----------
+    before, megabytes : float
+        RssAnon and RssShmem together, at the beginning and at the most.
+    """
+
+    def begin(self):
+        self.before = self.megabytes = self._now()
+
+    def look(self):
+        self.megabytes = max(self.megabytes, self._now())
 
     def _now(self):
         status = Path("/proc/self/status").read_text()

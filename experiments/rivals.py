@@ -333,11 +333,11 @@ class Bank:
 def _photographs(params: Params, training: Training, bank: Bank) -> list[dict[str, Any]]:
     import torch
     from torch import nn
-    from torch.utils.data import Dataset
 
     from snojoe.measures.metrics import mean_average_precision
     from snojoe.model.classifier import Classifier, joint_energy_head
     from snojoe.spectral_norm import fold_spectral_norm
+    from snojoe.training.loader import InEpochs
     from snojoe.training.loop import train_classifier
 
     class Head(Classifier):
@@ -358,7 +358,7 @@ def _photographs(params: Params, training: Training, bank: Bank) -> list[dict[st
         def features(self, images: Tensor) -> Tensor:
             return images
 
-    class Crops(Dataset[Any]):
+    class Crops(InEpochs):
         """Features of crops, with labels where they are the labelled images'."""
 
         def __init__(self, name: str) -> None:
@@ -383,12 +383,12 @@ def _photographs(params: Params, training: Training, bank: Bank) -> list[dict[st
     model, train, val = Head(), Crops("train"), images("val")
     train_classifier(
         model,
-        train,  # type: ignore[arg-type]
+        train,
         val,
         params=own.train,
         spectral_norm=own.spectral_norm,
         sn_layers=1 if normalised else 0,
-        outliers=Crops(outliers) if outliers else None,  # type: ignore[arg-type]
+        outliers=Crops(outliers) if outliers else None,
     )
     fold_spectral_norm(model)
     outputs = {name: said(model, [bank.sets[name]]) for name in ("train", "test", *own.data.ood)}

@@ -165,3 +165,21 @@ def lines() -> tuple[list[str], Callable[[str], None]]:
     """What was said to the user, and the function to say it with."""
     said: list[str] = []
     return said, said.append
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of noise; every second one is bright, and that is the label."""
+    from small_trainings import SIZE
+
+    from snojoe.data.shards import ShardRow, write_shards
+
+    folder = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(0)
+    labels = [np.array([i % 2, 1 - i % 2]) for i in range(24)]
+    train = [ShardRow(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
+    pixels = rng.integers(0, 256, (24, SIZE, SIZE, 3), dtype=np.uint8)
+    val = [ShardRow(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
+    write_shards(folder / "train", train, split="train", content="image", image_size=SIZE)
+    write_shards(folder / "val", val, split="val", content="pixels", image_size=SIZE)
+    return folder

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from conftest import jpeg
+from small_trainings import SIZE, killed_at, settings, states_equal
 
-from snojoe.data.shards import ShardRow, Shards, write_shards
+from snojoe.data.shards import Shards
 from snojoe.model.classifier import build_classifier
-from snojoe.params import SpectralNormParams, Train
+from snojoe.params import SpectralNormParams
 from snojoe.spectral_norm import SpectralNorm, apply, fold_spectral_norm, movement
 from snojoe.spectral_norm.batch_norm import fold_spectral_batch_norm
 from snojoe.spectral_norm.singular_triplets import SingularTriplets
@@ -20,37 +20,6 @@ from snojoe.training import loop, processes
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
 from snojoe.training.loader import TrainSet, TrainTransform
 from snojoe.training.loop import _check_finite, train_classifier
-
-SIZE = 16
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """Images of noise; every second one is bright, and that is the label."""
-    folder = tmp_path_factory.mktemp("prepared")
-    rng = np.random.default_rng(0)
-    labels = [np.array([i % 2, 1 - i % 2]) for i in range(24)]
-    train = [ShardRow(str(i), jpeg(i, (SIZE, SIZE)), labels[i]) for i in range(24)]
-    pixels = rng.integers(0, 256, (24, SIZE, SIZE, 3), dtype=np.uint8)
-    val = [ShardRow(str(i), pixels[i].tobytes(), labels[i]) for i in range(24)]
-    write_shards(folder / "train", train, split="train", content="image", image_size=SIZE)
-    write_shards(folder / "val", val, split="val", content="pixels", image_size=SIZE)
-    return folder
-
-
-def settings(**changes):
-    values = {
-        "epochs": 2,
-        "batch_size": 8,
-        "gradient_accumulation": 1,
-        "lr": 0.001,
-        "trunk_lr_factor": 0.5,
-        "schedule": "constant",
-        "freeze_after_epoch": None,
-        "augment": {"flip": 0.5, "scale": [0.5, 1.0]},
-        "workers": 0,
-    }
-    return Train.model_validate(values | changes)
 
 
 def fit(prepared, sn_layers=0, checkpoint=None, batch_norm_bound=None, **changes):
@@ -69,10 +38,6 @@ def fit(prepared, sn_layers=0, checkpoint=None, batch_norm_bound=None, **changes
     )
     fold_spectral_batch_norm(fold_spectral_norm(model))
     return model, record
-
-
-def states_equal(one, two):
-    return all(torch.equal(a, b) for a, b in zip(one.values(), two.values(), strict=True))
 
 
 def test_training_is_deterministic_and_reports_each_epoch(prepared, capsys):
@@ -110,10 +75,6 @@ def test_bounded_batch_norm_is_folded_into_a_plain_one(prepared):
             assert scale <= 0.5 * (1 + 1e-5), name
 
 
-class Interrupt(Exception):
-    pass
-
-
 @pytest.mark.parametrize("rest", [False, True])
 def test_a_killed_training_goes_on_to_the_same_weights(
     prepared, tmp_path, monkeypatch, capsys, rest
@@ -125,14 +86,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     undisturbed, record = fit(prepared, sn_layers=9, epochs=3, schedule="one_cycle")
     checkpoint = tmp_path / "key" / "checkpoint.pt"
 
-    def kill(row, *_):
-        if row["epoch"] == 3:
-            raise Interrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "epoch_line", kill)
-        with pytest.raises(Interrupt):
-            fit(prepared, 9, checkpoint, epochs=3, schedule="one_cycle")
+    with killed_at(3):
+        fit(prepared, 9, checkpoint, epochs=3, schedule="one_cycle")
     capsys.readouterr()
     resumed, again = fit(prepared, 9, checkpoint, epochs=3, schedule="one_cycle")
     said = capsys.readouterr().out.splitlines()

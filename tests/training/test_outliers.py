@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import jpeg
-from test_loop import SIZE, Interrupt, prepared, settings, states_equal  # noqa: F401
+from small_trainings import SIZE, killed_at, settings, states_equal
 
 from snojoe.data.pseudo_ood import PSEUDO_OOD
 from snojoe.data.shards import ShardRow, Shards, write_shards
@@ -20,7 +20,7 @@ from snojoe.training.outliers import AuxiliaryOutliers, PseudoOutliers
 TRANSFORM = TrainTransform(SIZE, (0.5, 1.0), 0.5)
 
 
-def train_set(prepared, seed=0):  # noqa: F811
+def train_set(prepared, seed=0):
     return TrainSet(prepared / "train", TRANSFORM, seed)
 
 
@@ -33,7 +33,7 @@ def others(tmp_path_factory):
     return folder
 
 
-def fit(prepared, make=PseudoOutliers, sn_layers=0, checkpoint=None, **changes):  # noqa: F811
+def fit(prepared, make=PseudoOutliers, sn_layers=0, checkpoint=None, **changes):
     torch.manual_seed(0)
     model, train = build_classifier("resnet10", 2), train_set(prepared)
     record = loop.train_classifier(
@@ -55,7 +55,7 @@ def auxiliary(others):
     return lambda train: AuxiliaryOutliers(Shards(others), TRANSFORM, train.seed, len(train))
 
 
-def test_pseudo_outliers_follow_from_seed_epoch_and_index_alone(prepared):  # noqa: F811
+def test_pseudo_outliers_follow_from_seed_epoch_and_index_alone(prepared):
     one, two = (PseudoOutliers(train_set(prepared)) for _ in range(2))
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first = [one[position] for position in range(len(one))]
@@ -68,7 +68,7 @@ def test_pseudo_outliers_follow_from_seed_epoch_and_index_alone(prepared):  # no
         assert not torch.equal(later, first[3])
 
 
-def test_each_image_makes_every_kind_in_turn(prepared):  # noqa: F811
+def test_each_image_makes_every_kind_in_turn(prepared):
     made = PseudoOutliers(train_set(prepared))
     n, kinds = len(made), list(PSEUDO_OOD)
     for epoch in range(5):
@@ -80,7 +80,7 @@ def test_each_image_makes_every_kind_in_turn(prepared):  # noqa: F811
         assert not np.array_equal(outlier, crop)
 
 
-def test_auxiliary_images_are_all_seen_before_one_is_again(prepared, others):  # noqa: F811
+def test_auxiliary_images_are_all_seen_before_one_is_again(prepared, others):
     outliers = auxiliary(others)(train_set(prepared))
     assert len(outliers) == 24
     crops = outliers.crops
@@ -93,35 +93,29 @@ def test_auxiliary_images_are_all_seen_before_one_is_again(prepared, others):  #
 
 @pytest.mark.parametrize(("kind", "sn_layers"), [("pseudo", 9), ("auxiliary", 0)])
 def test_a_killed_training_goes_on_to_the_same_weights(
-    prepared, others, tmp_path, monkeypatch, kind, sn_layers  # noqa: F811
-):  # fmt: skip
+    prepared, others, tmp_path, monkeypatch, kind, sn_layers
+):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
     make = PseudoOutliers if kind == "pseudo" else auxiliary(others)
     undisturbed, record = fit(prepared, make, sn_layers, epochs=3)
     checkpoint = tmp_path / "key.pt"
 
-    def kill(row, *_):
-        if row["epoch"] == 3:
-            raise Interrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "epoch_line", kill)
-        with pytest.raises(Interrupt):
-            fit(prepared, make, sn_layers, checkpoint, epochs=3)
+    with killed_at(3):
+        fit(prepared, make, sn_layers, checkpoint, epochs=3)
     assert checkpoint.exists()
     resumed, again = fit(prepared, make, sn_layers, checkpoint, epochs=3)
     assert again == record
     assert states_equal(resumed.state_dict(), undisturbed.state_dict())
 
 
-def test_workers_draw_the_same_outliers(prepared):  # noqa: F811
+def test_workers_draw_the_same_outliers(prepared):
     alone, record = fit(prepared, epochs=1)
     shared, again = fit(prepared, epochs=1, workers=1)
     assert again == record
     assert states_equal(alone.state_dict(), shared.state_dict())
 
 
-def test_outliers_lose_energy(prepared, others):  # noqa: F811
+def test_outliers_lose_energy(prepared, others):
     """Of what it saw as outliers, against a training that did not."""
     crops = AuxiliaryOutliers(Shards(others), TRANSFORM, 0, 24)
     pixels = torch.stack([crops[i] for i in range(24)])
@@ -134,7 +128,7 @@ def test_outliers_lose_energy(prepared, others):  # noqa: F811
     assert energy(auxiliary(others)) < 0.8 * energy(None)
 
 
-def test_batch_norm_measures_labelled_images_alone(prepared):  # noqa: F811
+def test_batch_norm_measures_labelled_images_alone(prepared):
     model, _ = fit(prepared, epochs=1)
     before = {name: value.clone() for name, value in model.named_buffers() if "running" in name}
     train = train_set(prepared)
@@ -144,7 +138,7 @@ def test_batch_norm_measures_labelled_images_alone(prepared):  # noqa: F811
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_batch_costs_its_images_and_half_of_its_outliers(prepared, others, loss):  # noqa: F811
+def test_a_batch_costs_its_images_and_half_of_its_outliers(prepared, others, loss):
     """One step from the start, in which BatchNorm is frozen: an image's logits are its own."""
     make = auxiliary(others)
     frozen = {"freeze_after_epoch": 0, "epochs": 1, "batch_size": 24, "loss": loss}
@@ -163,7 +157,7 @@ def test_a_batch_costs_its_images_and_half_of_its_outliers(prepared, others, los
     assert record.history[0]["train_loss"] == pytest.approx(expected + 0.5 * energy / 2, rel=1e-4)
 
 
-def test_accumulated_gradients_are_those_of_the_batch(prepared):  # noqa: F811
+def test_accumulated_gradients_are_those_of_the_batch(prepared):
     frozen = {"freeze_after_epoch": 0, "epochs": 1, "lr": 1e-4}
     whole, record = fit(prepared, **frozen)
     parts, split = fit(prepared, gradient_accumulation=3, **frozen)
@@ -172,7 +166,7 @@ def test_accumulated_gradients_are_those_of_the_batch(prepared):  # noqa: F811
         torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
 
 
-def test_a_trunk_that_learns_nothing_stays_as_it_came(prepared):  # noqa: F811
+def test_a_trunk_that_learns_nothing_stays_as_it_came(prepared):
     torch.manual_seed(0)
     start = build_classifier("resnet10", 2).state_dict()
     model, _ = fit(prepared, trunk_lr_factor=0.0)

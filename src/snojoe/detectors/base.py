@@ -18,7 +18,7 @@ these because its variants share work.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -204,6 +204,20 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
             if name.endswith("_") and not isinstance(value, BaseEstimator)
         }
 
+    @classmethod
+    def _score_blocks(cls, variants: Sequence[Self], blocks: Iterable[Any]) -> list[FloatArray]:
+        """The scores of each variant, of images that come in blocks."""
+        by_block = [cls._score_each(variants, block) for block in blocks]
+        return [np.concatenate(of_one) for of_one in zip(*by_block, strict=True)]
+
+    @classmethod
+    def _score_each(cls, variants: Sequence[Self], seen: Any) -> list[FloatArray]:
+        return [each._score(seen) for each in variants]
+
+    @abstractmethod
+    def _score(self, seen: Any) -> FloatArray:
+        """(n,) scores of what the class reads, in float64."""
+
     def restore(self, learnt: dict[str, Any], offset: _Offset) -> None:
         """Become fitted, with what `learnt` gave and an offset that is known."""
         for name, value in learnt.items():
@@ -312,17 +326,12 @@ class ArrayDetector(Detector):
             check_is_fitted(each)
         data = validate_data(variants[0], X, dtype=_FLOATS, reset=False)
         blocks = (data[rows].astype(np.float64, copy=False) for rows in _blocks(*data.shape))
-        by_block = [cls._score_each(variants, block) for block in blocks]
-        return [np.concatenate(of_one) for of_one in zip(*by_block, strict=True)]
+        return cls._score_blocks(variants, blocks)
 
     @classmethod
     def _fit_each(cls, variants: Sequence[Self], X: FloatArray, y: ArrayLike | None) -> None:
         for each in variants:
             each._fit(X, y)
-
-    @classmethod
-    def _score_each(cls, variants: Sequence[Self], X: FloatArray) -> list[FloatArray]:
-        return [each._score(X) for each in variants]
 
     def _fit(self, X: FloatArray, y: ArrayLike | None) -> None:
         """Learn from (n, d); nothing by default."""
@@ -399,17 +408,13 @@ class OutputsDetector(Detector):
                     f"but {cls.__name__} was fitted with {columns}"
                 )
         blocks = _blocks(len(outputs.logits), max(variants[0].columns_.values()))
-        by_block = [cls._score_each(variants, cls._exact(outputs.rows(rows))) for rows in blocks]
-        return [np.concatenate(of_one) for of_one in zip(*by_block, strict=True)]
+        exact = (cls._exact(outputs.rows(rows)) for rows in blocks)
+        return cls._score_blocks(variants, exact)
 
     @classmethod
     def _fit_each(cls, variants: Sequence[Self], outputs: ModelOutputs, head: LinearHead) -> None:
         for each in variants:
             each._fit(outputs, head)
-
-    @classmethod
-    def _score_each(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
-        return [each._score(outputs) for each in variants]
 
     def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
         """Learn from finite float64 outputs; nothing by default."""

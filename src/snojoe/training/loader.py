@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,25 @@ class Crops:
         return self.transform(image, int(seed))
 
 
-class TrainSet(Crops, Dataset[tuple[Tensor, Tensor]]):
+class InEpochs(Dataset[Any], ABC):
+    """What is seen in epochs: ``dataset[epoch * n + index]`` of n images, `epoch` being the next.
+
+    Attributes
+    ----------
+    seed : int
+        Of the order.
+    epoch : int
+    """
+
+    seed: int
+    epoch: int
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return n."""
+
+
+class TrainSet(Crops, InEpochs):
     """The train split: `Crops` and their labels."""
 
     def __init__(self, folder: Path, transform: TrainTransform, seed: int) -> None:
@@ -124,22 +143,6 @@ def _pixels(content: bytes) -> np.ndarray:
     return np.array(decode(content))
 
 
-class InEpochs(Protocol):
-    """What is seen in epochs: ``dataset[epoch * n + index]`` of n images, `epoch` being the next.
-
-    Attributes
-    ----------
-    seed : int
-        Of the order.
-    epoch : int
-    """
-
-    seed: int
-    epoch: int
-
-    def __len__(self) -> int: ...
-
-
 class EpochSampler(Sampler[int]):
     """Positions of an epoch in an order that depends on (seed, epoch) alone."""
 
@@ -163,7 +166,7 @@ def train_loader(dataset: InEpochs, batch_size: int, workers: int) -> DataLoader
     A batch of one would have no variance for BatchNorm to divide by.
     """
     return DataLoader(
-        dataset,  # type: ignore[arg-type]
+        dataset,
         batch_size=min(batch_size, len(dataset)),
         sampler=EpochSampler(dataset),
         num_workers=workers,

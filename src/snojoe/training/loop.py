@@ -22,10 +22,10 @@ from snojoe.support.processes import is_first_process, say
 from snojoe.support.progress import progress
 from snojoe.training.batch_norm import freeze_batch_norm, recalibrate_batch_norm, share_batch_norm
 from snojoe.training.checkpoint import read_checkpoint, write_checkpoint
-from snojoe.training.loader import TrainSet, train_loader
+from snojoe.training.loader import InEpochs, train_loader
 from snojoe.training.losses import LOSSES, towards_none
 from snojoe.training.optimizer import build_optimizer, build_schedule
-from snojoe.training.outliers import WEIGHT, Outliers
+from snojoe.training.outliers import WEIGHT
 from snojoe.training.processes import check_shares, start_accelerator
 from snojoe.training.record import Record, epoch_line
 from snojoe.training.validation import validate
@@ -37,13 +37,13 @@ _CHECK_LOSS_EVERY = 50
 
 def train_classifier(
     model: Classifier,
-    train: TrainSet,
+    train: InEpochs,
     val: Shards,
     *,
     params: Train,
     spectral_norm: SpectralNormParams,
     sn_layers: int,
-    outliers: Outliers | None = None,
+    outliers: InEpochs | None = None,
     checkpoint: Path | None = None,
 ) -> Record:
     """Train in place; afterwards the model is in eval mode, its weights still normalised.
@@ -52,13 +52,14 @@ def train_classifier(
     ----------
     model : Classifier
         With the initial weights.
-    train, val : TrainSet, Shards
-        ``train.seed`` decides order and augmentation.
+    train, val : InEpochs, Shards
+        `train` gives pixels and labels, as a `TrainSet` does; its seed decides order and
+        augmentation.
     params, spectral_norm : Train, SpectralNormParams
         The sections of the parameters.
     sn_layers : int
         Number of layers that are spectrally normalised (eq. 13).
-    outliers : Outliers, optional
+    outliers : InEpochs, optional
         Images that show none of the labels, as many as of `train`.
     checkpoint : Path, optional
         File to resume from where it exists, and to write at the end of epochs. The caller names
@@ -115,8 +116,8 @@ class _Training:
     def __init__(
         self,
         model: Classifier,
-        train: TrainSet,
-        outliers: Outliers | None,
+        train: InEpochs,
+        outliers: InEpochs | None,
         params: Train,
         normaliser: SpectralNorm,
         accelerator: Accelerator,

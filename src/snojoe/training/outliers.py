@@ -12,11 +12,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from snojoe.data.pseudo_ood import PSEUDO_OOD
 from snojoe.data.shards import Shards
-from snojoe.training.loader import Crops, TrainSet, TrainTransform
+from snojoe.training.loader import Crops, InEpochs, TrainSet, TrainTransform
 
 WEIGHT = 0.5
 """Of the outliers' loss beside that of the labelled images: that of Hendrycks et al."""
@@ -24,7 +23,7 @@ WEIGHT = 0.5
 _STREAM = 1  # apart from what crops are drawn with
 
 
-class PseudoOutliers(Dataset[Tensor]):
+class PseudoOutliers(InEpochs):
     """The five sets of `snojoe.data.pseudo_ood`, made of the crops of an epoch.
 
     In each epoch every crop makes one of the five kinds, in the next the next; mixtures take a
@@ -50,7 +49,7 @@ class PseudoOutliers(Dataset[Tensor]):
         return torch.from_numpy(made[0])
 
 
-class AuxiliaryOutliers(Dataset[Tensor]):
+class AuxiliaryOutliers(InEpochs):
     """Crops of the user's outliers: as many in an epoch as there are labelled images, in turn."""
 
     def __init__(self, shards: Shards, transform: TrainTransform, seed: int, images: int) -> None:
@@ -66,6 +65,3 @@ class AuxiliaryOutliers(Dataset[Tensor]):
         """(H, W, 3) uint8."""
         turn, index = divmod(position, len(self.crops.encoded))
         return self.crops.crop(turn, index)
-
-
-Outliers = PseudoOutliers | AuxiliaryOutliers

@@ -30,9 +30,9 @@ from snojoe.support.files import atomic_folder, read_sums
 from snojoe.support.made_before import copy_made_before, fingerprint, note
 from snojoe.support.processes import is_first_process, process_count, say
 from snojoe.training.checkpoint import remove_checkpoint
-from snojoe.training.loader import TrainSet, TrainTransform
+from snojoe.training.loader import InEpochs, TrainSet, TrainTransform
 from snojoe.training.loop import train_classifier
-from snojoe.training.outliers import AuxiliaryOutliers, Outliers, PseudoOutliers
+from snojoe.training.outliers import AuxiliaryOutliers, PseudoOutliers
 from snojoe.training.record import Record
 from snojoe.training.validation import predict_labelled, validate
 
@@ -176,7 +176,7 @@ def _train_set(folder: Path, params: Params, seed: int, made: Preprocessing) -> 
     return TrainSet(folder, transform, seed)
 
 
-def _outliers(folders: Folders, params: Params, train: TrainSet) -> Outliers | None:
+def _outliers(folders: Folders, params: Params, train: TrainSet) -> InEpochs | None:
     """What ``train.outliers`` asks for.
 
     Raises
