@@ -1,8 +1,8 @@
 """``make repro``: the stages that DVC would run one after the other, side by side.
 
-DVC decides what is to be run and runs it; stages of one generation of its DAG do not read from one
-another. Each is a ``dvc repro --single-item``, as many at a time as there are cores, or GPUs. A
-plain ``dvc repro`` comes last and finds nothing to do.
+DVC decides what is to be run and runs it: each stage is a ``dvc repro --single-item`` as soon as
+those that it reads from are done, as many at a time as there are cores, or GPUs. A plain
+``dvc repro`` comes last and finds nothing to do.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from itertools import dropwhile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from _alone import alone
@@ -44,7 +43,8 @@ with set_loggers_level(logging.ERROR):
 DVC = (sys.executable, "-c", QUIETLY, "dvc", "--wait-for-lock", "repro")
 WRITTEN = ("data", "models", "outputs", "detectors", "metrics", "plots")
 
-T = TypeVar("T")
+Waits = Mapping[str, set[str]]
+"""Stage -> the stages that it waits for; among those that can begin the first one does."""
 
 
 def main() -> None:
@@ -57,8 +57,7 @@ def main() -> None:
     try:
         side_by_side = SideBySide(places_to_work(jobs, load_params().train.threads))
         with alone("repro"):  # two would take stages from one another, and both fail
-            for stages in ask(generations):
-                side_by_side.run(apart(ask(those_that_changed, stages)))
+            side_by_side.run(ask_dvc())
             os.execv(DVC[0], DVC)
     except SnojoeError as error:
         sys.exit(f"error: {error}")
@@ -82,8 +81,8 @@ def visible_gpus() -> list[str]:
     return [str(i) for i, _ in enumerate(filter(None, listed.stdout.splitlines()))]
 
 
-def ask(question: Callable[..., list[T]], *about: Any) -> list[T]:
-    """What DVC answers. It does not while the stages of a killed run are still at work."""
+def ask_dvc() -> Waits:
+    """`to_be_run`. DVC does not answer while the stages of a killed run are still at work."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
@@ -92,44 +91,40 @@ def ask(question: Callable[..., list[T]], *about: Any) -> list[T]:
     while True:
         try:
             with Repo() as repo, lock_repo(repo):
-                return question(repo, *about)
+                return to_be_run(repo)
         except DvcException as error:
             if not isinstance(error, LockError) or time.monotonic() > end:
                 sys.exit(f"error: {error}")
         time.sleep(1)
 
 
-def generations(repo: Any) -> list[list[str]]:
-    """Names of the stages from the first that changed on; each generation reads of earlier ones."""
-    import networkx
+def to_be_run(repo: Any) -> Waits:
+    """The stages that changed, and all that read from them: whether these changed, DVC then says.
 
-    found = networkx.topological_generations(repo.index.graph.reverse())
-    named = [sorted(stage.addressing for stage in stages) for stages in found]
-    return list(dropwhile(status_of(repo).keys().isdisjoint, named))
-
-
-def those_that_changed(repo: Any, stages: Sequence[str]) -> list[str]:
-    """The stages that DVC would run or bring back from its cache."""
-    status = status_of(repo)
-    return [stage for stage in stages if stage in status]
-
-
-def apart(stages: Sequence[str]) -> list[str]:
-    """In an order in which no two neighbours begin together.
-
-    These are the likeliest to be one and the same (depths 8 and 9), of which the second copies what
-    the first has made.
-    """
-    return [*stages[::2], *stages[1::2]]
-
-
-def status_of(repo: Any) -> dict[str, Any]:
-    """By name, the stages that changed: all, since DVC takes longer to look for some.
+    The furthest from the start comes first, and of those as far the first in dvc.yaml: the main
+    depth and the control, which `score` waits for. Of depths that are one and the same (8 and 9)
+    the second comes when the first is done and there to be copied.
 
     What runs each time and did not change (a project's ``code``) is left to the last ``dvc repro``.
     """
-    status: dict[str, Any] = repo.status()
-    return {stage: changes for stage, changes in status.items() if changes != ["always changed"]}
+    import networkx
+
+    reads_from = repo.index.graph
+    changed = {name for name, how in repo.status().items() if how != ["always changed"]}
+    stages: list[Any] = []  # in the order of dvc.yaml, and each after all that it reads from
+    concerned: set[Any] = set()
+    for generation in networkx.topological_generations(reads_from.reverse()):
+        of_it = [stage for stage in repo.index.stages if stage in generation]
+        concerned |= {
+            stage
+            for stage in of_it
+            if stage.addressing in changed or not concerned.isdisjoint(reads_from[stage])
+        }
+        stages = [stage for stage in of_it if stage in concerned] + stages
+    return {
+        stage.addressing: {each.addressing for each in concerned.intersection(reads_from[stage])}
+        for stage in stages
+    }
 
 
 class SideBySide:
@@ -141,27 +136,37 @@ class SideBySide:
 
     def __init__(self, places: Sequence[dict[str, str]]) -> None:
         self.free = list(places)
-        self.running: dict[int, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
+        self.running: dict[int, tuple[str, subprocess.Popen[bytes], dict[str, str]]] = {}
         self.status = 0
         self.at_work = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
 
-    def run(self, stages: Sequence[str]) -> None:
+    def run(self, waits: Waits) -> None:
         """Run all and wait for them; end this process where one fails, after those beside it."""
-        waiting = list(stages)
+        waiting = {stage: set(others) for stage, others in waits.items()}
         self.at_work = True
-        while self.running or (waiting and not self.status):
-            while self.free and waiting and not self.status:
-                self._start(waiting.pop(0), self.free.pop(0))
-            number, status = os.wait()
-            process, place = self.running.pop(number)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            self.free.append(place)
-            self.status = self.status or process.returncode
+        while True:
+            while self.free and not self.status and (stage := _first_without(waiting)):
+                del waiting[stage]
+                self._start(stage, self.free.pop(0))
+            if not self.running:
+                break
+            done = self._wait()
+            for others in waiting.values():
+                others.discard(done)
         self.at_work = False
         if self.status:
             sys.exit("stopped" if self.status < 0 else 1)
+
+    def _wait(self) -> str:
+        """Wait until a stage has ended; which."""
+        number, status = os.wait()
+        stage, process, place = self.running.pop(number)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.free.append(place)
+        self.status = self.status or process.returncode
+        return stage
 
     def _start(self, stage: str, place: dict[str, str]) -> None:
         process = subprocess.Popen(
@@ -169,7 +174,7 @@ class SideBySide:
             env={**os.environ, **place, "SNOJOE_REPRO": str(os.getpid())},
             start_new_session=True,
         )
-        self.running[process.pid] = process, place  # the next Popen() reaps dropped ones
+        self.running[process.pid] = stage, process, place  # the next Popen() reaps dropped ones
         if self.status < 0:  # the signal came too early for this one
             os.killpg(process.pid, -self.status)
 
@@ -180,6 +185,11 @@ class SideBySide:
         for process in self.running:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(process, number)
+
+
+def _first_without(waiting: Waits) -> str | None:
+    """The first that waits for none."""
+    return next((stage for stage, others in waiting.items() if not others), None)
 
 
 def mend() -> None:

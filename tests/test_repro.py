@@ -44,20 +44,20 @@ import os
 import _repro
 _repro.DVC = ("dvc",)
 side_by_side = _repro.SideBySide([{{}}] * {jobs})
-for stages in {generations}:
-    side_by_side.run(stages)
+for waits in {runs}:
+    side_by_side.run(waits)
     {between}
 """
 
 
-def start(folder, *generations, jobs=2, between="pass", dvc=STAND_IN):
+def start(folder, *runs, jobs=2, between="pass", dvc=STAND_IN):
     (folder / "bin").mkdir()
     (folder / "bin/dvc").write_text(dvc)
     (folder / "bin/dvc").chmod(0o755)
     python_path = f"{ROOT / 'src'}{os.pathsep}{ROOT / 'stages'}"
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
-        [sys.executable, "-c", RUN.format(generations=generations, jobs=jobs, between=between)],
+        [sys.executable, "-c", RUN.format(runs=runs, jobs=jobs, between=between)],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": python_path, "PATH": path},
         text=True,
@@ -78,10 +78,15 @@ def wait_for(folder, lines):
     raise AssertionError(log(folder))
 
 
+def one_after_the_other(first, second):
+    """What each waits for: each of the second for all of the first."""
+    return {name: set() for name in first} | {name: set(first) for name in second}
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_no_more_run_at_once_than_there_are_jobs(tmp_path, jobs):
-    first, second = [f"long{i}" for i in range(5)], ["last"]
-    assert start(tmp_path, first, second, jobs=jobs).wait(60) == 0
+    first = [f"long{i}" for i in range(5)]
+    assert start(tmp_path, one_after_the_other(first, ["last"]), jobs=jobs).wait(60) == 0
     running, most = 0, 0
     for line in log(tmp_path):
         running += 1 if line.endswith("starts") else -1
@@ -93,23 +98,59 @@ def test_no_more_run_at_once_than_there_are_jobs(tmp_path, jobs):
     assert log(tmp_path)[-2:] == ["last starts", "last ends"]
 
 
-def test_what_is_one_model_does_not_begin_together(monkeypatch):
-    """Depths 8 and 9, of three seeds on up to four cores and of all on two."""
-    monkeypatch.syspath_prepend(ROOT / "stages")
-    from _repro import apart
+def test_what_can_begin_does_not_wait_for_others_and_the_first_comes_first(tmp_path):
+    waits = {"last": {"long"}, "second": {"first"}, "long": set(), "first": set(), "third": set()}
+    assert start(tmp_path, waits).wait(60) == 0
+    began = [line.split()[0] for line in log(tmp_path) if line.endswith("starts")]
+    assert sorted(began[:2]) == ["first", "long"]
+    assert began[2:] == ["second", "third", "last"]
 
-    of_three = [f"train@{depth}-{seed}" for depth in (0, 7, 8, 9) for seed in range(3)]
-    order = apart(of_three)
-    assert sorted(order) == of_three
-    for seed in range(3):
-        first, second = (order.index(f"train@{depth}-{seed}") for depth in (8, 9))
-        assert abs(first - second) >= 4
-    depths = [f"infer_id@{depth}" for depth in (0, 7, 8, 9)]
-    assert apart(depths) == [depths[0], depths[2], depths[1], depths[3]]
+
+STAGES = """
+stages:
+  data: {cmd: "true", outs: [data]}
+  train:
+    matrix: {depth: [9, 0, 8]}
+    cmd: "true"
+    deps: [data]
+    outs: ["model${item.depth}"]
+  infer:
+    matrix: {depth: [9, 0, 8]}
+    cmd: "true"
+    deps: ["model${item.depth}"]
+    outs: ["outputs${item.depth}"]
+  score: {cmd: "true", deps: [outputs9, outputs0], outs: [table]}
+  other: {cmd: "true", outs: [unrelated]}
+"""
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own
+def test_what_changed_and_what_reads_from_it_in_the_order_in_which_it_is_to_begin(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(ROOT / "stages")
+    monkeypatch.chdir(tmp_path)
+    from _repro import to_be_run
+    from dvc.repo import Repo
+
+    Repo.init(no_scm=True).close()
+    Path("dvc.yaml").write_text(STAGES)
+    with Repo() as repo:
+        monkeypatch.setattr(repo, "status", lambda: {"train@8": [], "train@9": [], "score": []})
+        waits = to_be_run(repo)
+        assert list(waits.items()) == [
+            ("score", {"infer@9"}),
+            ("infer@9", {"train@9"}),
+            ("infer@8", {"train@8"}),
+            ("train@9", set()),
+            ("train@8", set()),
+        ]
+        monkeypatch.setattr(repo, "status", lambda: {"data": ["always changed"], "score": ["new"]})
+        assert to_be_run(repo) == {"score": set()}
 
 
 def test_a_failing_stage_is_the_last_but_for_those_beside_it(tmp_path):
-    process = start(tmp_path, ["failing", "long", "later"], ["next"])
+    process = start(tmp_path, one_after_the_other(["failing", "long", "later"], ["next"]))
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (1, "")  # DVC has said what is wrong
     assert sorted(log(tmp_path)) == sorted(
@@ -119,7 +160,7 @@ def test_a_failing_stage_is_the_last_but_for_those_beside_it(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_reaches_each_process_once_and_ends_all(tmp_path, number):
-    process = start(tmp_path, ["endless1", "endless2", "later"], ["next"])
+    process = start(tmp_path, one_after_the_other(["endless1", "endless2", "later"], ["next"]))
     wait_for(tmp_path, 4)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -131,7 +172,7 @@ def test_a_signal_reaches_each_process_once_and_ends_all(tmp_path, number):
 
 def test_a_signal_when_no_stage_is_at_work_ends_it(tmp_path):
     kill = f"os.kill(os.getpid(), {signal.SIGTERM:d})"
-    process = start(tmp_path, ["only"], between=kill)
+    process = start(tmp_path, {"only": set()}, between=kill)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (1, "stopped\n")
     assert log(tmp_path) == ["only starts", "only ends"]
@@ -139,7 +180,7 @@ def test_a_signal_when_no_stage_is_at_work_ends_it(tmp_path):
 
 def test_many_that_end_while_others_start(tmp_path):
     quick = "#!/bin/sh\necho ended >> log\n"
-    process = start(tmp_path, [str(i) for i in range(100)], jobs=4, dvc=quick)
+    process = start(tmp_path, {str(i): set() for i in range(100)}, jobs=4, dvc=quick)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert len(log(tmp_path)) == 100
