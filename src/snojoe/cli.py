@@ -388,7 +388,9 @@ def detect(options: argparse.Namespace) -> int:
     from snojoe.detect.image_files import LeftOut, image_files
     from snojoe.detect.scores import AUTO
     from snojoe.model.folder import read_config
+    from snojoe.support.memory import keep_freed_memory
 
+    keep_freed_memory()
     if options.html:
         from snojoe.detect.page import page_writer
 
@@ -483,7 +485,9 @@ def calibrate(options: argparse.Namespace) -> int:
     from snojoe.detect.scores import stored_scorers
     from snojoe.measures.conformal import share_interval
     from snojoe.model.decision import ACCEPT, JOINT_ENERGY
+    from snojoe.support.memory import keep_freed_memory
 
+    keep_freed_memory()
     left_out: LeftOut = {}
     detector = load_detector(folder, run_code=options.run_code)
     scorers = stored_scorers(folder)
