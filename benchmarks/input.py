@@ -100,9 +100,11 @@ def main():
         transform = TrainTransform(SIZE, SCALE, 0.5)
         decoded, partly, encoded = (TrainSet(folder / "image", transform, seed=0) for _ in range(3))
         image_bytes = sum(image.nbytes for image in decoded.images) / len(paths)
-        share = min(1, loader._DECODED_BYTES / (VOC2012_TRAIN * image_bytes))
+        share = min(1, loader._KEPT_BYTES / (VOC2012_TRAIN * image_bytes))
         partly.images = decoded.images[: round(share * len(paths))]
         encoded.images = []
+        for dataset in (decoded, partly, encoded):
+            dataset.room = 0  # each round is an epoch's first pass
         ways = {
             "evaluation, protocol": lambda: DataLoader(evaluation, BATCH),
             "evaluation, shards": lambda: (

@@ -99,7 +99,7 @@ def peaks(folder, way, processes):
 
 def throughput(folder, rounds):
     """Seconds of an epoch's batches, round by round, each way."""
-    loader._DECODED_BYTES = 0
+    loader._KEPT_BYTES = 0
     dataset = train_set(folder)
     mapped, held = dataset.encoded, Held(folder)
 

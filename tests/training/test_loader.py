@@ -64,11 +64,25 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):
 def test_encoded_and_decoded_images_give_the_same_crops(folder, monkeypatch, room):
     everything = train_set(folder)
     assert len(everything.images) == 10
-    monkeypatch.setattr(loader, "_DECODED_BYTES", room)
+    monkeypatch.setattr(loader, "_KEPT_BYTES", room)
     part = train_set(folder)
     assert len(part.images) == room // (40 * 30 * 3)
     for i in range(10):
         assert torch.equal(part[i][0], everything[i][0])
+
+
+def test_a_second_pass_sees_the_crops_of_the_first_as_far_as_there_is_room(folder, monkeypatch):
+    images, crops = 10 * 40 * 30 * 3, 7 * 16 * 16 * 3
+    monkeypatch.setattr(loader, "_KEPT_BYTES", images + crops)
+    dataset, fresh = train_set(folder), train_set(folder)
+    made = []
+    monkeypatch.setattr(dataset, "_crop", lambda *at: made.append(at) or fresh._crop(*at))
+    for epoch in (0, 1, 0):
+        made.clear()
+        for _ in range(2):
+            for i in range(10):
+                assert torch.equal(dataset[10 * epoch + i][0], fresh._crop(epoch, i))
+        assert made == [(epoch, i) for i in (*range(10), 7, 8, 9)]
 
 
 def test_pixels_are_no_train_split(tmp_path):
@@ -79,7 +93,7 @@ def test_pixels_are_no_train_split(tmp_path):
 
 
 def test_a_worker_that_is_not_forked_maps_the_images_again(folder, monkeypatch):
-    monkeypatch.setattr(loader, "_DECODED_BYTES", 0)
+    monkeypatch.setattr(loader, "_KEPT_BYTES", 0)
     dataset = train_set(folder)
     pickled = pickle.dumps(dataset)
     assert dataset.encoded[3] not in pickled
@@ -91,7 +105,7 @@ ROWS, IMAGE_BYTES = 400, 100_000
 
 def test_memory_does_not_hold_the_images(tmp_path, monkeypatch):
     """40 MB of encoded images, all of them read: kept, they would stand in memory that is ours."""
-    monkeypatch.setattr(loader, "_DECODED_BYTES", 0)
+    monkeypatch.setattr(loader, "_KEPT_BYTES", 0)
     image = jpeg(0)
     rows = (
         ShardRow(str(i), image + random.Random(i).randbytes(IMAGE_BYTES), np.array([1]))

@@ -18,8 +18,8 @@ from snojoe.data.shards import Shards
 from snojoe.model.preprocessing import Interpolation
 from snojoe.support.errors import SnojoeError
 
-# As many decoded training images are kept as fit into this many bytes.
-_DECODED_BYTES = 2**30
+# As many decoded training images are kept as fit into this many bytes, then crops of the epoch.
+_KEPT_BYTES = 2**30
 
 _RATIO = (3 / 4, 4 / 3)  # the crop's width by its height, torchvision's default
 
@@ -75,7 +75,8 @@ class Crops:
     """Augmented crops of encoded images, which stay on disk; what fits is kept decoded.
 
     A crop depends on (seed, epoch, index) alone: neither the number of workers or processes nor a
-    resumption changes it.
+    resumption changes it. BatchNorm's statistics are measured on those that an epoch has learnt
+    from, and pseudo-OOD images made of them: what fits is kept until the next epoch.
     """
 
     def __init__(self, shards: Shards, transform: TrainTransform, seed: int) -> None:
@@ -83,16 +84,29 @@ class Crops:
         self.seed = seed
         self.encoded = shards.encoded()
         self.images: list[np.ndarray] = []
-        left = _DECODED_BYTES
+        left = _KEPT_BYTES
         for index in range(len(self.encoded)):
             image = _pixels(self.encoded[index])
             left -= image.nbytes
             if left < 0:
                 break
             self.images.append(image)
+        self.made: dict[int, Tensor] = {}
+        self.made_in = 0
+        self.room = max(0, left) // (3 * transform.size**2)
 
     def crop(self, epoch: int, index: int) -> Tensor:
-        """(size, size, 3) uint8."""
+        """(size, size, 3) uint8, not to be changed."""
+        if epoch != self.made_in:
+            self.made, self.made_in = {}, epoch
+        crop = self.made.get(index)
+        if crop is None:
+            crop = self._crop(epoch, index)
+            if len(self.made) < self.room:
+                self.made[index] = crop
+        return crop
+
+    def _crop(self, epoch: int, index: int) -> Tensor:
         kept = index < len(self.images)
         image = self.images[index] if kept else _pixels(self.encoded[index])
         seed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]
