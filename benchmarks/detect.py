@@ -5,30 +5,36 @@
     OMP_WAIT_POLICY=PASSIVE python benchmarks/detect.py memory
 
 ``throughput``: a network, ResNet-50 at 256 by default, on JPEGs of 500 x 375, from files to
-detections, against the same network on pixels that are in memory already. The two take turns, so
-that other programs disturb both alike. ``steps``: the processor time of each step between a file
-and its line of output, on one thread; of each the fastest of the rounds. ``memory``: resnet10 at 32
-on 10,000 JPEGs.
+detections, against the same network on pixels that are in memory already, by PyTorch and by ONNX
+Runtime (the extra onnx). All take turns, so that other programs disturb them alike. ``steps``: the
+processor time of each step between a file and its line of output, on one thread; of each the
+fastest of the rounds. ``memory``: resnet10 at 32 on 10,000 JPEGs.
 """
 
 import argparse
 import io
+import os
 import resource
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
+from timing import machine, print_table
 
 from snojoe.data.images import decode, to_square
 from snojoe.detect.formats import write_jsonl
 from snojoe.detect.image_detector import ImageDetector
+from snojoe.detect.onnx_network import under_onnx_runtime
 from snojoe.model.classifier import build_classifier
 from snojoe.model.decision import Decision
 from snojoe.model.preprocessing import preprocessing
+from snojoe.support.memory import keep_freed_memory
 
 CLASSES = [f"class{i}" for i in range(20)]
 BATCH = 16
@@ -53,33 +59,45 @@ def write_images(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
 
 
 def throughput(folder: Path, arch: str, edge: int, rounds: int = 9, batches: int = 2) -> None:
-    detector = untrained(arch, edge)
+    keep_freed_memory()
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    pytorch = untrained(arch, edge)
+    network = under_onnx_runtime(pytorch.models[0], edge, arch, digest="")
+    detectors = {
+        "PyTorch": pytorch,
+        "ONNX Runtime": ImageDetector([network], pytorch.decision, pytorch.preprocessing),
+    }
     paths = write_images(folder, batches * BATCH, (500, 375))
     size = np.mean([path.stat().st_size for path in paths]) / 1000
-    print(f"{len(paths)} JPEGs of 500 x 375, {size:.0f} kB each; {torch.get_num_threads()} threads")
+    print(f"{machine()}; {torch.get_num_threads()} threads")
+    print(f"{arch} at {edge}, {len(paths)} JPEGs of 500 x 375, {size:.0f} kB each")
     made = preprocessing(edge)
     ready = np.stack([to_square(decode(path), made) for path in paths])
     ready = ready.reshape(-1, BATCH, edge, edge, 3)
-    detector.logits(ready[0])
-    wall: dict[str, list[float]] = {"network": [], "files": []}
-    cpu: dict[str, list[float]] = {"network": [], "files": []}
+    of_each = [detector.logits(ready[0]) for detector in detectors.values()]
+    print(f"logits differ by {np.abs(np.subtract(*of_each)).max():.1e} at most, of")
+    print(f"a standard deviation of {of_each[0].std():.2g}")
+    wall: dict[tuple[str, str], list[float]] = defaultdict(list)
+    cpu: dict[tuple[str, str], list[float]] = defaultdict(list)
+    turns = list(product(detectors, ("network", "files")))
     for turn in range(rounds):
-        for name in ("network", "files")[:: 1 if turn % 2 else -1]:
+        for engine, what in turns[:: 1 if turn % 2 else -1]:
             start, start_cpu = time.perf_counter(), time.process_time()
-            if name == "network":
+            if what == "network":
                 for pixels in ready:
-                    detector.logits(pixels)
+                    detectors[engine].logits(pixels)
             else:
-                assert len(list(detector.stream(paths))) == len(paths)
-            wall[name].append(time.perf_counter() - start)
-            cpu[name].append(time.process_time() - start_cpu)
-    for name, times in (("wall-clock", wall), ("CPU", cpu)):
-        ratios = np.divide(times["network"], times["files"])
-        rates = {what: len(paths) / np.median(each) for what, each in times.items()}
-        print(
-            f"{name}: network {rates['network']:.2f}, files {rates['files']:.2f} images/s; "
-            f"ratio: median {np.median(ratios):.3f} of {np.sort(ratios).round(3).tolist()}"
-        )
+                assert len(list(detectors[engine].stream(paths))) == len(paths)
+            wall[engine, what].append(time.perf_counter() - start)
+            cpu[engine, what].append(time.process_time() - start_cpu)
+    rows = []
+    for engine, what in turns:
+        each = [engine, what]
+        for times in (wall, cpu):
+            ratio = np.median(np.divide(times["PyTorch", what], times[engine, what]))
+            each += [f"{1e3 * np.median(times[engine, what]) / len(paths):.1f}", f"{ratio:.2f} x"]
+        rows.append(each)
+    print_table(["engine", "", "wall-clock, ms an image", "", "CPU, ms an image", ""], rows)
 
 
 def steps(folder: Path, arch: str, edge: int, rounds: int = 5) -> None:
@@ -116,6 +134,7 @@ def step_by_step(detector: ImageDetector, paths: list[Path], edge: int) -> dict[
 
 
 def memory(folder: Path, count: int = 10_000) -> None:
+    keep_freed_memory()
     detector = untrained("resnet10", 32)
     (one, *_) = write_images(folder, 1, (320, 240))
     paths = [folder / f"copy{i:05d}.jpg" for i in range(count)]

@@ -33,7 +33,7 @@ class BatchDetector:
     column : str
         Which column holds the images: contents of files (bytes), decoded here as ``snojoe detect``
         does; paths (str); or pixels that somebody decoded, uint8 (H, W, 3), stacked or not.
-    accept, confidence, score, run_code
+    accept, confidence, score, engine, run_code
         As of `snojoe.load_detector`.
 
     Examples
@@ -51,6 +51,7 @@ class BatchDetector:
         confidence: float | None = None,
         score: str = JOINT_ENERGY,
         *,
+        engine: str = "torch",
         run_code: bool = False,
     ) -> None:
         paths = [path] if isinstance(path, str | os.PathLike) else path
@@ -59,6 +60,7 @@ class BatchDetector:
         self.accept = accept
         self.confidence = confidence
         self.score = score
+        self.engine = engine
         self.run_code = run_code
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +107,12 @@ class BatchDetector:
         from snojoe.detect.image_detector import load_detector
 
         detector = load_detector(
-            self.paths, self.accept, self.confidence, self.score, run_code=self.run_code
+            self.paths,
+            self.accept,
+            self.confidence,
+            self.score,
+            engine=self.engine,
+            run_code=self.run_code,
         )
         detector.decoding_threads = torch.get_num_threads()
         return detector

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from snojoe.support.errors import SnojoeError
 from snojoe.support.files import atomic_file
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
 TOLERANCE = 1e-4
@@ -134,12 +135,9 @@ def export_onnx(
         be exported, or the file differs from PyTorch, or the score there from its detector, by
         more than `TOLERANCE`. Nothing is then written.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  # torch.onnx needs it
-    except ImportError as error:
-        raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
+    check_extra()
+    import onnx
+    import onnxruntime
 
     detector = load_detector(folder, accept, score=score, run_code=run_code)
     module = detector_module(detector)
@@ -149,20 +147,7 @@ def export_onnx(
     # Before the export, so that nothing which is cached on the way is the tracer's.
     expected = [evaluate(module, image) for image in images]
     differences = [_from_detector(detector, module, image) for image in images]
-    with _quiet():
-        program = torch.onnx.export(
-            module,
-            (torch.from_numpy(images[0]),),
-            dynamo=True,
-            opset_version=_OPSET,
-            input_names=["image"],
-            output_names=_OUTPUTS,
-            dynamic_shapes={"image": {0: torch.export.Dim("H"), 1: torch.export.Dim("W")}},
-            verbose=False,
-        )
-    if program is None:
-        raise SnojoeError(f"{folder}: torch.onnx gave no program")
-    proto = program.model_proto
+    proto = to_onnx(module, torch.from_numpy(images[0]), "image", {0: "H", 1: "W"}, _OUTPUTS)
     onnx.helper.set_model_props(proto, _metadata(detector, accept))
     with atomic_file(target) as temporary:
         onnx.save(proto, str(temporary))
@@ -176,6 +161,48 @@ def export_onnx(
         if not difference <= TOLERANCE:
             raise SnojoeError(f"{target}: differs from PyTorch by {difference:.1e}; not written")
     return difference
+
+
+def check_extra() -> None:
+    """Raise a SnojoeError that names the extra ``onnx`` where a part of it is not installed."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401  # torch.onnx needs it
+    except ImportError as error:
+        raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
+
+
+def to_onnx(
+    module: nn.Module, example: Tensor, name: str, sizes: Mapping[int, str], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """A module of one tensor as an ONNX graph.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In eval mode.
+    example : Tensor
+    name : str
+        Of the input.
+    sizes : mapping of int to str
+        Dimensions of the input that may have any size, and what these are called.
+    outputs : sequence of str
+        Their names.
+    """
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=[name],
+            output_names=outputs,
+            dynamic_shapes=({axis: torch.export.Dim(size) for axis, size in sizes.items()},),
+            verbose=False,
+        )
+    assert program is not None  # since it is not written to a file
+    return program.model_proto
 
 
 def detector_module(detector: ImageDetector) -> DetectorModule:

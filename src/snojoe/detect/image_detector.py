@@ -19,7 +19,7 @@ from snojoe.detect.scores import AUTO, Scorer, chosen_score, measured_scores, st
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.classifier import Classifier, Outputs
 from snojoe.model.decision import ACCEPT, JOINT_ENERGY, Decision, Detection, load_decision
-from snojoe.model.folder import ModelConfig, load_model, read_val_energies
+from snojoe.model.folder import ModelConfig, load_model, read_val_energies, weights_digest
 from snojoe.model.pixels import default_device
 from snojoe.model.preprocessing import Preprocessing, read_resize
 from snojoe.support.errors import SnojoeError
@@ -33,6 +33,8 @@ AnyImage: TypeAlias = (
 )
 """A file's path or its content, a PIL image, a uint8 array (H, W, 3) or tensor (3, H, W); or grey:
 (H, W), with or without a channel."""
+
+TORCH, ONNX = ENGINES = ("torch", "onnx")
 
 Given = TypeVar("Given", bound=AnyImage)
 
@@ -211,6 +213,7 @@ def load_detector(
     confidence: float | None = None,
     score: str = JOINT_ENERGY,
     *,
+    engine: str = TORCH,
     run_code: bool = False,
 ) -> ImageDetector:
     """Load a model directory, wherever it lies.
@@ -229,6 +232,10 @@ def load_detector(
         would choose. Any but joint energy needs the detector that the
         `score` stage stored: in ``scores`` within the model's folder, or, of ``models/sn9/seed0``,
         in ``detectors/sn9/seed0`` beside ``models``.
+    engine : "torch" or "onnx"
+        What computes the network: PyTorch, on an accelerator where there is one, or ONNX Runtime
+        (the extra ``onnx``), on the CPU and there mostly faster. `snojoe.detect.onnx_network`
+        keeps what it makes of a network in the user's cache.
     run_code : bool
         Whether the code of a network of one's own may be run, which lies in its directory.
 
@@ -236,9 +243,11 @@ def load_detector(
     ------
     SnojoeError
         If a folder is no model directory or one of another version, the models do not belong
-        together, a share is out of range or cannot be promised, or there is no stored detector of
-        `score` that belongs to the model.
+        together, a share is out of range or cannot be promised, there is no stored detector of
+        `score` that belongs to the model, or the engine cannot run the network or its score.
     """
+    if engine not in ENGINES:
+        raise SnojoeError(f"engine: expected one of {', '.join(ENGINES)}; got {engine!r}")
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if not paths:
         raise SnojoeError("expected at least one model directory")
@@ -261,6 +270,8 @@ def load_detector(
         score,
     )
     models = [model for model, _, _ in loaded.values()]
+    if engine == ONNX:
+        models = _under_onnx_runtime(loaded, scorers.values())
     measured = measured_scores(map(Path, loaded), score)
     made = configs[0].preprocessing
     return ImageDetector(models, decision, made, list(scorers.values()), measured)
@@ -270,6 +281,25 @@ def _arrays(outputs: Outputs) -> ModelOutputs:
     from snojoe.detectors import ModelOutputs
 
     return ModelOutputs(*(each.float().cpu().numpy() for each in outputs))
+
+
+def _under_onnx_runtime(
+    loaded: Mapping[str, tuple[Classifier, ModelConfig, FloatArray]], scorers: Iterable[Scorer]
+) -> list[Classifier]:
+    from snojoe.detect.onnx_network import under_onnx_runtime
+
+    for scorer in scorers:
+        if scorer.eps:
+            raise SnojoeError(
+                f"score: {scorer.name} was tuned to input noise ({scorer.eps:g}), which takes a "
+                f"gradient; expected engine {TORCH}"
+            )
+    return [
+        under_onnx_runtime(
+            model.eval(), config.preprocessing.image_size, name, weights_digest(Path(name))
+        )
+        for name, (model, config, _) in loaded.items()
+    ]
 
 
 def _load(folder: Path, run_code: bool) -> tuple[Classifier, ModelConfig, FloatArray]:

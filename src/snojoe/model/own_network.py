@@ -83,7 +83,8 @@ class OwnClassifier(Classifier):
     def outputs(self, images: Tensor) -> Outputs:
         """Normalised images (n, 3, H, W) -> logits, features and hidden layer."""
         logits = self(images)
-        hidden = _flat(self._seen.pop("hidden", logits.new_zeros(len(logits), 0)), "head")
+        none = logits.new_zeros(logits.shape[0], 0)  # its len() would be a number for an exporter
+        hidden = _flat(self._seen.pop("hidden", none), "head")
         features = _flat(self._seen.pop("features", hidden), "features")
         return Outputs(logits, features, hidden)
 

@@ -1,0 +1,183 @@
+"""A network under ONNX Runtime, which CPUs run faster; what is around it stays PyTorch's and ours.
+
+The graph takes normalised images and gives what every score reads. Making it costs seconds, so that
+it is kept in the user's cache, named by all that decides it, and compared with PyTorch whenever it
+is opened: what is damaged, or another version's, is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snojoe import __version__
+from snojoe.model.classifier import Classifier, Outputs
+from snojoe.support.errors import SnojoeError
+from snojoe.support.files import atomic_file
+from snojoe.support.text import first_line
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch, by the largest value of the output where that is above 1."""
+
+_INPUT = "images"
+
+
+class OnnxClassifier(Classifier):
+    """A classifier of which ONNX Runtime computes the outputs, on the CPU, without gradients.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+    model : Classifier
+        Whose images it takes.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, model: Classifier) -> None:
+        nn.Module.__init__(self)
+        self.session = session
+        self.mean, self.std = model.mean, model.std
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images (n, 3, H, W) -> pooled features (n, C)."""
+        return self.outputs(images).features
+
+    def outputs(self, images: Tensor) -> Outputs:
+        """Normalised images (n, 3, H, W) -> logits, features and hidden layer."""
+        return Outputs(*self._run(images, Outputs._fields))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (n, 3, H, W) -> logits (n, K)."""
+        (logits,) = self._run(images, ("logits",))
+        return logits
+
+    def _run(self, images: Tensor, names: tuple[str, ...]) -> list[Tensor]:
+        arrays = self.session.run(names, {_INPUT: images.cpu().contiguous().numpy()})
+        return [torch.from_numpy(each) for each in arrays]
+
+
+class _Network(nn.Module):
+    """What is exported."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.outputs(images)
+
+
+def under_onnx_runtime(
+    model: Classifier, image_size: int, name: str, digest: str
+) -> OnnxClassifier:
+    """The same network under ONNX Runtime, on as many threads as PyTorch has.
+
+    Parameters
+    ----------
+    model : Classifier
+        On the CPU, in eval mode.
+    image_size : int
+    name : str
+        What messages call it.
+    digest : str
+        Of the weights.
+
+    Raises
+    ------
+    SnojoeError
+        If the extra ``onnx`` is not installed, the network cannot be exported, or what ONNX Runtime
+        gives differs from PyTorch by more than `TOLERANCE`.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
+
+    decides = [__version__, torch.__version__, onnxruntime.__version__, digest, image_size]
+    kept = cache_folder() / f"{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]}.onnx"
+    images = model.normalise(_noise(image_size))
+    with torch.inference_mode():
+        expected = model.outputs(images)
+
+    def difference(found: OnnxClassifier) -> float:
+        pairs = zip(found.outputs(images), expected, strict=True)
+        return max(_difference(*pair) for pair in pairs)
+
+    if kept.exists():
+        with contextlib.suppress(Exception):  # ONNX Runtime's own, of a damaged file
+            found = OnnxClassifier(_session(str(kept)), model)
+            if difference(found) <= TOLERANCE:
+                return found
+    print(f"{name}: made ready for ONNX Runtime, once", file=sys.stderr, flush=True)
+    content = _exported(model, images, name)
+    made = OnnxClassifier(_session(content), model)
+    try:
+        off = difference(made)
+    except Exception as error:  # a graph for as many images as were exported, say
+        raise _unable(name, error) from error
+    if not off <= TOLERANCE:
+        raise SnojoeError(
+            f"{name}: ONNX Runtime differs from PyTorch by {off:.1e}; expected engine torch"
+        )
+    # Without a cache the next process makes it again.
+    with contextlib.suppress(OSError, SnojoeError), atomic_file(kept) as temporary:
+        temporary.write_bytes(content)
+    return made
+
+
+def cache_folder() -> Path:
+    """Where graphs are kept, of which any may be deleted."""
+    of_the_user = os.environ.get("XDG_CACHE_HOME")
+    return (Path(of_the_user) if of_the_user else Path.home() / ".cache") / "snojoe" / "onnx"
+
+
+def _noise(image_size: int) -> Tensor:
+    """Three images, (3, image_size, image_size, 3) uint8."""
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.integers(0, 256, (3, image_size, image_size, 3), np.uint8))
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    if not expected.numel():  # the hidden layer of a network without a linear head
+        return 0.0
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1))
+
+
+def _exported(model: Classifier, images: Tensor, name: str) -> bytes:
+    from snojoe.detect.export import check_extra, to_onnx
+
+    check_extra()
+    try:
+        # Of other images than are compared: a graph that holds their number is found out.
+        proto = to_onnx(_Network(model).eval(), images[1:], _INPUT, {0: "n"}, Outputs._fields)
+    except Exception as error:  # a network of one's own may do what cannot be exported
+        raise _unable(name, error) from error
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _unable(name: str, error: Exception) -> SnojoeError:
+    why = first_line(error)
+    return SnojoeError(f"{name}: cannot be exported to ONNX ({why}); expected engine torch")
+
+
+def _session(model: str | bytes) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    # Threads that wait by spinning would take the cores from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
