@@ -111,7 +111,7 @@ def to_be_run(repo: Any) -> Waits:
 
     reads_from = repo.index.graph
     changed = {name for name, how in repo.status().items() if how != ["always changed"]}
-    stages: list[Any] = []  # in the order of dvc.yaml, and each after all that it reads from
+    stages: list[Any] = []  # generations from the last to the first, each as in dvc.yaml
     concerned: set[Any] = set()
     for generation in networkx.topological_generations(reads_from.reverse()):
         of_it = [stage for stage in repo.index.stages if stage in generation]
