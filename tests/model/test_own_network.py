@@ -111,7 +111,7 @@ def test_a_checkpoint_is_taken_as_it_comes(code, tmp_path):
         ({"network": "net.py:scripted"}, "scripted gives TorchScript, which cannot be hooked"),
         (
             {"head": "classifier"},
-            r"own\.head: no module 'classifier'; its last linear layers are fc",
+            r"own\.head: no module 'classifier' in Net; its last linear layers are fc",
         ),
         ({"head": "body"}, r"own\.head: expected a linear layer; body is Sequential"),
         (

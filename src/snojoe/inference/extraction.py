@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from snojoe.detectors.outputs import LinearHead, ModelOutputs
+from snojoe.model.own_network import submodule
 from snojoe.spectral_norm.shapes import modes_kept
 from snojoe.support.progress import progress
 
@@ -65,7 +66,7 @@ def extract(
         or an output is of another shape.
     """
     last = None if head is None else _linear(model, head)
-    pooled = None if features is None else _module(model, features)
+    pooled = None if features is None else submodule(model, features)
     seen: dict[str, Tensor] = {}
     hooks = []
     if last is not None:
@@ -113,19 +114,8 @@ def linear_head(model: nn.Module, head: str = "fc") -> LinearHead:
     return LinearHead(weight, bias.detach().float().numpy(force=True))
 
 
-def _module(model: nn.Module, name: str) -> nn.Module:
-    try:
-        return model.get_submodule(name)
-    except AttributeError:
-        linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
-        raise ValueError(
-            f"no module {name!r} in {type(model).__name__}; its last linear layers are "
-            f"{', '.join(linear[-3:]) or 'none'}"
-        ) from None
-
-
 def _linear(model: nn.Module, name: str) -> nn.Linear:
-    layer = _module(model, name)
+    layer = submodule(model, name)
     if not isinstance(layer, nn.Linear):
         raise ValueError(
             f"head={name!r}: expected a linear layer; got {type(layer).__name__}. Give head=None "

@@ -211,15 +211,29 @@ def _load(network: nn.Module, weights: Path) -> None:
     network.load_state_dict(state)
 
 
-def _module(network: nn.Module, name: str, parameter: str) -> nn.Module:
+def submodule(model: nn.Module, name: str) -> nn.Module:
+    """The module of that name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; it names linear layers, of which one may be meant.
+    """
     try:
-        return network.get_submodule(name)
+        return model.get_submodule(name)
     except AttributeError:
-        linear = [n for n, m in network.named_modules() if isinstance(m, nn.Linear)]
-        raise SnojoeError(
-            f"model.own.{parameter}: no module {name!r}; its last linear layers are "
+        linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+        raise ValueError(
+            f"no module {name!r} in {type(model).__name__}; its last linear layers are "
             f"{', '.join(linear[-3:]) or 'none'}"
         ) from None
+
+
+def _module(network: nn.Module, name: str, parameter: str) -> nn.Module:
+    try:
+        return submodule(network, name)
+    except ValueError as error:
+        raise SnojoeError(f"model.own.{parameter}: {error}") from None
 
 
 def _flat(values: Tensor, parameter: str) -> Tensor:
