@@ -52,7 +52,7 @@ def by_ray(photos: Path, model: Path, workers: int) -> tuple[Found, float]:
         snojoe.BatchDetector,
         fn_constructor_args=[model.absolute()],
         batch_size=64,
-        concurrency=workers,
+        compute=ray.data.ActorPoolStrategy(size=workers),
     ).to_pandas()
     cpu = time.process_time() - before
     for process in psutil.Process().children(recursive=True):

@@ -116,7 +116,7 @@ def simulate(ray, content, workers, options, scratch):
             Stub,
             fn_constructor_args=[workers, seconds, options.lost, str(scratch)],
             batch_size=batch,
-            concurrency=workers,
+            compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0.01,
         ).to_pandas()
     assert sorted(found["id"]) == [*range(images)], "an image is missing, or is there twice"

@@ -40,7 +40,10 @@ class BatchDetector:
     --------
     >>> files = ray.data.read_binary_files("photos", include_paths=True)     # doctest: +SKIP
     >>> found = files.map_batches(                                           # doctest: +SKIP
-    ...     snojoe.BatchDetector, fn_constructor_args=["/models/seed0"], concurrency=2)
+    ...     snojoe.BatchDetector,
+    ...     fn_constructor_args=["/models/seed0"],
+    ...     compute=ray.data.ActorPoolStrategy(size=2),
+    ... )
     """
 
     def __init__(
