@@ -51,11 +51,16 @@ class NECO(OutputsDetector):
             dim = 1 + int(np.sum(shares < each.variance))
             each.directions_ = directions[:, ::-1][:, :dim]
 
-    def _score(self, outputs: ModelOutputs) -> FloatArray:
-        standard = self._standard(outputs)
+    @classmethod
+    def _score_each(cls, variants: Sequence[Self], outputs: ModelOutputs) -> list[FloatArray]:
+        standard = variants[0]._standard(outputs)
         norm = np.linalg.norm(standard, axis=1)
-        inside = np.linalg.norm(standard @ self.directions_, axis=1)
-        return np.divide(inside, norm, out=np.zeros_like(norm), where=norm > 0)
+        inside = (np.linalg.norm(standard @ each.directions_, axis=1) for each in variants)
+        return [np.divide(i, norm, out=np.zeros_like(norm), where=norm > 0) for i in inside]
+
+    def _score(self, outputs: ModelOutputs) -> FloatArray:
+        (scores,) = self._score_each([self], outputs)
+        return scores
 
     def _standard(self, outputs: ModelOutputs) -> FloatArray:
         return (outputs.hidden - self.mean_) / self.spread_

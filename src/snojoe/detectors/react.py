@@ -4,7 +4,8 @@ Sun et al., "ReAct: out-of-distribution detection with rectified activations", N
 the joint energy in the place of logsumexp.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -35,11 +36,14 @@ class ReAct(OutputsDetector):
         super().__init__(accept)
         self.quantile = quantile
 
-    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
-        if not 0 <= self.quantile <= 1:
-            raise ValueError(f"quantile must be in [0, 1], got {self.quantile!r}")
-        self.clip_ = float(np.quantile(outputs.hidden, self.quantile))
-        self.head_ = head
+    @classmethod
+    def _fit_each(cls, variants: Sequence[Self], outputs: ModelOutputs, head: LinearHead) -> None:
+        for each in variants:
+            if not 0 <= each.quantile <= 1:
+                raise ValueError(f"quantile must be in [0, 1], got {each.quantile!r}")
+        quantiles = np.quantile(outputs.hidden, [each.quantile for each in variants])
+        for each, clip in zip(variants, quantiles.tolist(), strict=True):
+            each.clip_, each.head_ = clip, head
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         return joint_energy(self.head_.logits(np.minimum(outputs.hidden, self.clip_)))

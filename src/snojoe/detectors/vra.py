@@ -4,7 +4,8 @@ Xu et al., "VRA: variational rectified activation for out-of-distribution detect
 with the joint energy in the place of logsumexp; a and c are quantiles of the train h.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -36,12 +37,15 @@ class VRA(OutputsDetector):
         self.low = low
         self.high = high
 
-    def _fit(self, outputs: ModelOutputs, head: LinearHead) -> None:
-        if not 0 <= self.low <= self.high <= 1:
-            raise ValueError(f"0 <= low <= high <= 1 must hold, got {self.low!r} and {self.high!r}")
-        quantiles = np.quantile(outputs.hidden, (self.low, self.high))
-        self.floor_, self.clip_ = (float(each) for each in quantiles)
-        self.head_ = head
+    @classmethod
+    def _fit_each(cls, variants: Sequence[Self], outputs: ModelOutputs, head: LinearHead) -> None:
+        for each in variants:
+            if not 0 <= each.low <= each.high <= 1:
+                both = f"{each.low!r} and {each.high!r}"
+                raise ValueError(f"0 <= low <= high <= 1 must hold, got {both}")
+        quantiles = np.quantile(outputs.hidden, [(each.low, each.high) for each in variants])
+        for each, (low, high) in zip(variants, quantiles.tolist(), strict=True):
+            each.floor_, each.clip_, each.head_ = low, high, head
 
     def _score(self, outputs: ModelOutputs) -> FloatArray:
         clipped = np.minimum(outputs.hidden, self.clip_)
