@@ -99,13 +99,13 @@ def ready(network, image_size, digest="a"):
 
 def test_what_is_made_is_kept_and_what_is_damaged_made_again(network, own_cache, capsys):
     ready(network, 16)
-    assert capsys.readouterr().err == "seed0: made ready for ONNX Runtime, once\n"
+    assert capsys.readouterr().err == "seed0: is made ready for ONNX Runtime\n"
     (kept,) = own_cache.iterdir()
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])
     ready(network, 16)
     assert kept.read_bytes() == whole
-    assert "once" in capsys.readouterr().err
+    assert "is made ready" in capsys.readouterr().err
 
 
 def test_another_networks_graph_under_this_ones_name_is_made_again(network, models, own_cache):
@@ -118,12 +118,17 @@ def test_another_networks_graph_under_this_ones_name_is_made_again(network, mode
     assert kept.read_bytes() != others
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(network, tmp_path, monkeypatch):
+@pytest.mark.parametrize("of_the_user", ["file", "~nobody_of_that_name"])
+def test_a_cache_that_cannot_be_written_is_done_without(
+    network, tmp_path, monkeypatch, of_the_user
+):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", of_the_user)
     images = torch.rand(3, 3, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(ready(network, 16)(images), network(images))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_graph_that_differs_is_not_used(network, own_cache, monkeypatch):

@@ -114,3 +114,11 @@ def test_a_principal_dimension_below_1_is_a_share(share, dim):
 def test_more_dimensions_than_one_are_whole():
     with pytest.raises(ValueError, match=r"principal_dim must be in 0..11, got 2.5; below 1"):
         Residual(2.5).fit(TRAIN, HEAD)
+
+
+@pytest.mark.parametrize("name", [n for n, each in DETECTORS.items() if each.fitted_on == "val"])
+def test_what_does_not_learn_from_val_is_the_same_fitted_on_fewer_images(name):
+    fewer = VAL.rows(np.arange(len(VAL.logits)) % 2 == 0)
+    whole, part = (fit_detector(name, TRAIN, val, HEAD) for val in (VAL, fewer))
+    same = np.array_equal(whole.score_outputs(NEW), part.score_outputs(NEW))
+    assert same != whole.learns_from_val

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snojoe.detect.image_detector import ImageDetector, load_detector
+from snojoe.detect.scores import refuse_noise
 from snojoe.detectors.outputs import ModelOutputs
 from snojoe.model.classifier import Classifier
 from snojoe.model.decision import JOINT_ENERGY, Decision
@@ -218,11 +219,7 @@ def detector_module(detector: ImageDetector) -> DetectorModule:
     if detector.scorers:
         from snojoe.detect.score_modules import ScoreModule
 
-        if eps := detector.scorers[0].eps:
-            raise SnojoeError(
-                f"score: {detector.decision.score} was tuned to input noise ({eps:g}), which takes "
-                "a gradient; expected a score that is a function of one pass"
-            )
+        refuse_noise(detector.scorers, "a score that is a function of one pass")
         scorer = ScoreModule(detector.scorers[0].detector)
     elif isinstance(model, OwnClassifier):
         model.unhook()

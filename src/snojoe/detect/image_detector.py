@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snojoe.data.images import ImageError, decode, to_square
-from snojoe.detect.scores import AUTO, Scorer, chosen_score, measured_scores, stored_scorer
+from snojoe.detect.scores import (
+    AUTO,
+    Scorer,
+    chosen_score,
+    measured_scores,
+    refuse_noise,
+    stored_scorer,
+)
 from snojoe.measures.metrics import FloatArray
 from snojoe.model.classifier import Classifier, Outputs
 from snojoe.model.decision import ACCEPT, JOINT_ENERGY, Decision, Detection, load_decision
@@ -288,12 +295,7 @@ def _under_onnx_runtime(
 ) -> list[Classifier]:
     from snojoe.detect.onnx_network import under_onnx_runtime
 
-    for scorer in scorers:
-        if scorer.eps:
-            raise SnojoeError(
-                f"score: {scorer.name} was tuned to input noise ({scorer.eps:g}), which takes a "
-                f"gradient; expected engine {TORCH}"
-            )
+    refuse_noise(scorers, f"engine {TORCH}")
     return [
         under_onnx_runtime(
             model.eval(), config.preprocessing.image_size, name, weights_digest(Path(name))

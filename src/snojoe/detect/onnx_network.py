@@ -49,6 +49,10 @@ class OnnxClassifier(Classifier):
         self.session = session
         self.mean, self.std = model.mean, model.std
 
+    def layers(self) -> list[tuple[str, nn.Module]]:
+        """None: it is not to be normalised any more."""
+        return []
+
     def features(self, images: Tensor) -> Tensor:
         """Normalised images (n, 3, H, W) -> pooled features (n, C)."""
         return self.outputs(images).features
@@ -105,7 +109,8 @@ def under_onnx_runtime(
         raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
 
     decides = [__version__, torch.__version__, onnxruntime.__version__, digest, image_size]
-    kept = cache_folder() / f"{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]}.onnx"
+    key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+    kept = cache_folder() / f"{key}.onnx"
     images = model.normalise(_noise(image_size))
     with torch.inference_mode():
         expected = model.outputs(images)
@@ -119,7 +124,7 @@ def under_onnx_runtime(
             found = OnnxClassifier(_session(str(kept)), model)
             if difference(found) <= TOLERANCE:
                 return found
-    print(f"{name}: made ready for ONNX Runtime, once", file=sys.stderr, flush=True)
+    print(f"{name}: is made ready for ONNX Runtime", file=sys.stderr, flush=True)
     content = _exported(model, images, name)
     made = OnnxClassifier(_session(content), model)
     try:
@@ -138,8 +143,11 @@ def under_onnx_runtime(
 
 def cache_folder() -> Path:
     """Where graphs are kept, of which any may be deleted."""
-    of_the_user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(of_the_user) if of_the_user else Path.home() / ".cache") / "snojoe" / "onnx"
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:  # a user without a home, who keeps nothing
+        root = Path(os.devnull)
+    return root / "snojoe" / "onnx"
 
 
 def _noise(image_size: int) -> Tensor:

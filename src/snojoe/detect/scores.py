@@ -70,6 +70,16 @@ class Scorer:
         return self.detector.score_outputs(outputs)
 
 
+def refuse_noise(scorers: Iterable[Scorer], expected: str) -> None:
+    """Raise a SnojoeError that says what was expected instead if one has input noise."""
+    for scorer in scorers:
+        if scorer.eps:
+            raise SnojoeError(
+                f"score: {scorer.name} was tuned to input noise ({scorer.eps:g}), which takes a "
+                f"gradient; expected {expected}"
+            )
+
+
 def stored_scorer(model: Path, score: str) -> Scorer:
     """The detector of a model by its name, calibrated on the images that the model is.
 

@@ -12,7 +12,7 @@ from snojoe.model.folder import weights_digest
 from snojoe.results.auto import pseudo_fpr95
 from snojoe.results.grids import Grid, ScoreRow, compared_models, fit_row
 from snojoe.results.stored import Experiment
-from snojoe.results.tuned_scores import TunedScores, tuned_score_grid
+from snojoe.results.tuned_scores import Choice, TunedScores, tuned_score_grid
 from snojoe.support.files import atomic_folder
 
 
@@ -40,10 +40,10 @@ def score_and_keep(
         noise: dict[tuple[int, int], dict[str, float]] = {}
         seen: set[tuple[ScoreRow, int]] = set()
 
-        def keep(row: ScoreRow, seed: int, detector: Detector) -> None:
+        def keep(row: ScoreRow, seed: int, detector: Detector, choice: Choice | None) -> None:
             tuned = experiment.tuning(row.sn_layers, seed).get(row.score)
             eps = tuned.eps if tuned else 0.0
-            if detector.fitted_on == "val":
+            if detector.learns_from_val:  # what does not is the same, fitted on fewer images
                 val = experiment.to_choose(row.sn_layers, seed)
                 detector = fit_row(experiment, row, seed, val)
                 measured[row, seed] = {
@@ -54,7 +54,12 @@ def score_and_keep(
                 }
             folder = seed_folder(depth_folder(target, row.sn_layers), seed)
             folder.mkdir(parents=True, exist_ok=True)
-            fpr95 = None if eps else pseudo_fpr95(experiment, row.sn_layers, seed, detector)
+            if eps or detector.learns_from_val:
+                fpr95 = None
+            elif choice:  # among whose variants the default was measured
+                fpr95 = choice.default_fpr95
+            else:
+                fpr95 = pseudo_fpr95(experiment, row.sn_layers, seed, detector)
             detector.calibrate_outputs(experiment.to_calibrate(row.sn_layers, seed, row.score))
             try:
                 keep_detector(folder, detector)

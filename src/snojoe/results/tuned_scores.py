@@ -7,7 +7,7 @@ sets. No OOD set takes part, and the default stays where no value is better.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from snojoe.detectors.store import ID
 from snojoe.measures.ood_metrics import AUROC, FPR95
 from snojoe.results.auto import mean_fpr95s
 from snojoe.results.formatting import markdown_table
-from snojoe.results.grids import Grid, Keep, ScoreRow, score_grids
+from snojoe.results.grids import Grid, ScoreRow, score_grids
 from snojoe.results.leaderboard import MODELS, TunedPlace
 from snojoe.results.markdown import seen_note
 from snojoe.results.stored import Experiment
@@ -67,10 +67,15 @@ class TunedScores:
 
 
 def tuned_score_grid(
-    experiment: Experiment, sn_layers: int, keep: Keep[ScoreRow] | None = None
+    experiment: Experiment,
+    sn_layers: int,
+    keep: Callable[[ScoreRow, int, Detector, Choice | None], None] | None = None,
 ) -> tuple[Grid[ScoreRow], TunedScores]:
-    """`score_grid`, and the same scores tuned on pseudo-OOD images, where these are stored."""
-    choices: dict[ScoreRow, list[Choice]] = {}
+    """`score_grid`, and the same scores tuned on pseudo-OOD images, where these are stored.
+
+    `keep` is handed what was chosen as well, or None where nothing was.
+    """
+    choices: dict[ScoreRow, dict[int, Choice]] = {}
 
     def choose(row: ScoreRow, seed: int, variants: Sequence[Detector]) -> Detector | None:
         if not experiment.folders.pseudo_outputs(row.sn_layers, seed).is_dir():
@@ -88,11 +93,15 @@ def tuned_score_grid(
             for variant in (variants[0], variants[best])
         )
         choice = Choice(chosen, default, fpr95s[best], fpr95s[0])
-        choices.setdefault(row, []).append(choice)
+        choices.setdefault(row, {})[seed] = choice
         return variants[best]
 
-    grid, tuned = score_grids(experiment, sn_layers, choose, keep)
-    return grid, TunedScores(tuned, {row: choices[row] for row in tuned.id})
+    def keep_chosen(row: ScoreRow, seed: int, detector: Detector) -> None:
+        if keep:
+            keep(row, seed, detector, choices.get(row, {}).get(seed))
+
+    grid, tuned = score_grids(experiment, sn_layers, choose, keep_chosen)
+    return grid, TunedScores(tuned, {row: list(choices[row].values()) for row in tuned.id})
 
 
 def pseudo_fpr95s(
