@@ -34,7 +34,7 @@ from snojoe.detect.onnx_network import under_onnx_runtime
 from snojoe.model.classifier import build_classifier
 from snojoe.model.decision import Decision
 from snojoe.model.preprocessing import preprocessing
-from snojoe.support.memory import keep_freed_memory
+from snojoe.support.memory import tune_memory
 
 CLASSES = [f"class{i}" for i in range(20)]
 BATCH = 16
@@ -59,7 +59,7 @@ def write_images(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
 
 
 def throughput(folder: Path, arch: str, edge: int, rounds: int = 9, batches: int = 2) -> None:
-    keep_freed_memory()
+    tune_memory()
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     pytorch = untrained(arch, edge)
     network = under_onnx_runtime(pytorch.models[0], edge, arch, digest="")
@@ -134,7 +134,7 @@ def step_by_step(detector: ImageDetector, paths: list[Path], edge: int) -> dict[
 
 
 def memory(folder: Path, count: int = 10_000) -> None:
-    keep_freed_memory()
+    tune_memory()
     detector = untrained("resnet10", 32)
     (one, *_) = write_images(folder, 1, (320, 240))
     paths = [folder / f"copy{i:05d}.jpg" for i in range(count)]

@@ -19,7 +19,7 @@ from snojoe.experiment import Folders
 from snojoe.params import load_params
 from snojoe.support.arithmetic import check_arithmetic, pin_arithmetic
 from snojoe.support.errors import SnojoeError
-from snojoe.support.memory import keep_freed_memory
+from snojoe.support.memory import tune_memory
 from snojoe_project.dag import check_depths
 
 # OpenMP's threads otherwise spin while they wait for one another: on a machine whose cores are
@@ -53,7 +53,7 @@ def run(
     user's mistake and a failing disk end in one message, SIGTERM and Ctrl-C after tidying up.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    keep_freed_memory()
+    tune_memory()
     if "SNOJOE_REPRO" in os.environ:  # other stages write to the same terminal
         sys.stdout, sys.stderr = _Signed(sys.stdout), _Signed(sys.stderr)
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from snojoe.model.architectures import TRUNKS, is_timm, layer_names
 from snojoe.support.errors import SnojoeError
+from snojoe.support.memory import tune_memory
 from snojoe.support.text import human_size
 
 if TYPE_CHECKING:
@@ -380,6 +381,7 @@ def detect(options: argparse.Namespace) -> int:
     """Print detections; returns 0 (all in-distribution), 1 (not all) or 2 (not all readable)."""
     folders = _model_folders(options.model)
     _quiet_libraries()
+    tune_memory()
     from snojoe.data.left_out import describe
     from snojoe.data.pseudo_ood import SEEN
     from snojoe.detect.formats import (
@@ -395,9 +397,7 @@ def detect(options: argparse.Namespace) -> int:
     from snojoe.detect.image_files import LeftOut, image_files
     from snojoe.detect.scores import AUTO
     from snojoe.model.folder import read_config
-    from snojoe.support.memory import keep_freed_memory
 
-    keep_freed_memory()
     if options.html:
         from snojoe.detect.page import page_writer
 
@@ -490,6 +490,7 @@ def calibrate(options: argparse.Namespace) -> int:
     """Calibrate a model; returns 2 where an image could not be read."""
     (folder,) = _model_folders([options.model])
     _quiet_libraries()
+    tune_memory()
     from snojoe.data.left_out import describe
     from snojoe.detect.calibrate import calibrate, scores_of
     from snojoe.detect.image_detector import load_detector
@@ -497,9 +498,7 @@ def calibrate(options: argparse.Namespace) -> int:
     from snojoe.detect.scores import stored_scorers
     from snojoe.measures.conformal import share_interval
     from snojoe.model.decision import ACCEPT, JOINT_ENERGY
-    from snojoe.support.memory import keep_freed_memory
 
-    keep_freed_memory()
     left_out: LeftOut = {}
     detector = load_detector(folder, run_code=options.run_code)
     scorers = stored_scorers(folder)
