@@ -83,6 +83,7 @@ def test_training_crops_have_the_protocols_distribution(coordinates):
     mine = TrainSet.__new__(TrainSet)
     mine.images, mine.labels, mine.transform = [coordinates] * draws, torch.zeros(draws), transform
     mine.seed, mine.epoch = 0, 0
+    mine.made, mine.made_in, mine.room = {}, 0, 0  # none is kept
     ours = np.array([crop_of(mine[i][0].numpy()) for i in range(draws)])
 
     torch.manual_seed(1)
