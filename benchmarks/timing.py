@@ -6,6 +6,7 @@ import random
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -42,16 +43,18 @@ def print_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> N
         print(f"| {' | '.join(str(cell) for cell in row)} |")
 
 
-class Watched:
+class Watched(ABC):
     """Something that is looked at now and then, in a thread, while a block runs."""
 
     every = 0.02  # seconds
 
+    @abstractmethod
     def begin(self):
-        raise NotImplementedError
+        """Look for the first time."""
 
+    @abstractmethod
     def look(self):
-        raise NotImplementedError
+        """Look again."""
 
     def __enter__(self):
         self.begin()

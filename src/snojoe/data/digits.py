@@ -14,11 +14,8 @@ textures     procedural textures              Texture (DTD): no objects, another
 """
 
 import io
-import signal
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from multiprocessing import Pool
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -126,52 +123,33 @@ def write_digits(
 
     folder.mkdir(parents=True, exist_ok=True)
     glyphs = load_glyphs()
-    archives = [
-        partial(_write_digits, folder / "digits.tar", glyphs, counts, size, seed),
-        partial(_write_novel, folder / "novel_digits.tar", glyphs, ood, size, (seed, len(counts))),
-        partial(_write_textures, folder / "textures.tar", ood, size, (seed, len(counts) + 2)),
-    ]
-    # Processes, not threads: the images are small, and most of the time is Python's.
-    with Pool(len(archives), _leave_signals_to_the_parent) as pool:
-        done = pool.imap_unordered(_call, archives)
-        for _ in progress(done, len(archives), "embedded sets", unit="set"):
-            pass
-
-
-def _call(write: Callable[[], None]) -> None:
-    write()
-
-
-def _leave_signals_to_the_parent() -> None:
-    """It ends its processes when it is told to stop; where it is killed, they end by themselves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _write_digits(
-    path: Path, glyphs: Glyphs, counts: Mapping[str, int], size: int, seed: int
-) -> None:
     splits = split_glyphs({name: glyphs[name] for name in CLASSES}, seed)
-    scenes = {
-        split: list(draw_scenes(splits[split], count, size, (seed, stream)))
-        for stream, (split, count) in enumerate(counts.items())
-    }
-    _write_tar(path, _voc_members(scenes))
 
+    scenes: dict[str, list[Scene]] = {}
+    for stream, (split, count) in enumerate(counts.items()):
+        drawn = draw_scenes(splits[split], count, size, (seed, stream))
+        scenes[split] = list(progress(drawn, total=count, desc=f"digits {split}"))
+    _write_tar(folder / "digits.tar", _voc_members(scenes))
 
-def _write_novel(path: Path, glyphs: Glyphs, count: int, size: int, seed: tuple[int, int]) -> None:
-    scenes = draw_scenes({name: glyphs[name] for name in NOVEL_CLASSES}, count, size, seed)
+    novel = draw_scenes(
+        {name: glyphs[name] for name in NOVEL_CLASSES}, ood, size, (seed, len(counts))
+    )
     numbered = {
-        f"{scene.objects[0].name}/{i:06d}.jpg": scene for i, scene in enumerate(scenes, start=1)
+        f"{scene.objects[0].name}/{i:06d}.jpg": scene
+        for i, scene in enumerate(progress(novel, total=ood, desc="novel_digits"), start=1)
     }
     members = {name: _jpeg(scene.image) for name, scene in numbered.items()}
     members["groups.csv"] = _groups({name: scene.objects for name, scene in numbered.items()})
-    _write_tar(path, members)
+    _write_tar(folder / "novel_digits.tar", members)
 
-
-def _write_textures(path: Path, count: int, size: int, seed: tuple[int, int]) -> None:
-    textures = enumerate(draw_textures(count, size, seed), start=1)
-    _write_tar(path, {f"{name}/{i:06d}.jpg": _jpeg(image) for i, (name, image) in textures})
+    textures = draw_textures(ood, size, (seed, len(counts) + 2))
+    _write_tar(
+        folder / "textures.tar",
+        {
+            f"{name}/{i:06d}.jpg": _jpeg(image)
+            for i, (name, image) in enumerate(progress(textures, ood, "textures"), start=1)
+        },
+    )
 
 
 def load_glyphs() -> dict[str, list[Glyph]]:

@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,7 @@ def export_onnx(
         be exported, or the file differs from PyTorch, or the score there from its detector, by
         more than `TOLERANCE`. Nothing is then written.
     """
-    check_extra()
+    need("onnx", "onnxruntime", "onnxscript")  # torch.onnx needs the last
     import onnx
     import onnxruntime
 
@@ -164,12 +165,17 @@ def export_onnx(
     return difference
 
 
-def check_extra() -> None:
-    """Raise a SnojoeError that names the extra ``onnx`` where a part of it is not installed."""
+def need(*packages: str) -> None:
+    """Import packages of the extra ``onnx``.
+
+    Raises
+    ------
+    SnojoeError
+        Where one is not installed; it names the extra.
+    """
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401  # torch.onnx needs it
+        for package in packages:
+            import_module(package)
     except ImportError as error:
         raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
 

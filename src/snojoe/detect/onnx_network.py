@@ -103,10 +103,10 @@ def under_onnx_runtime(
         If the extra ``onnx`` is not installed, the network cannot be exported, or what ONNX Runtime
         gives differs from PyTorch by more than `TOLERANCE`.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SnojoeError(f"{error}; expected the extra: pip install -e '.[onnx]'") from None
+    from snojoe.detect.export import need
+
+    need("onnxruntime")
+    import onnxruntime
 
     decides = [__version__, torch.__version__, onnxruntime.__version__, digest, image_size]
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
@@ -119,18 +119,22 @@ def under_onnx_runtime(
         pairs = zip(found.outputs(images), expected, strict=True)
         return max(_difference(*pair) for pair in pairs)
 
-    if kept.exists():
+    if os.access(kept, os.R_OK):
         with contextlib.suppress(Exception):  # ONNX Runtime's own, of a damaged file
             found = OnnxClassifier(_session(str(kept)), model)
             if difference(found) <= TOLERANCE:
                 return found
     print(f"{name}: is made ready for ONNX Runtime", file=sys.stderr, flush=True)
-    content = _exported(model, images, name)
-    made = OnnxClassifier(_session(content), model)
+    need("onnx", "onnxscript")  # of the exporter, which takes seconds to import
     try:
+        # Of other images than are compared: a graph that holds their number is found out.
+        content = _exported(model, images[1:])
+        made = OnnxClassifier(_session(content), model)
         off = difference(made)
-    except Exception as error:  # a graph for as many images as were exported, say
-        raise _unable(name, error) from error
+    except Exception as error:  # what exporter and runtime raise of a network has no common type
+        raise SnojoeError(
+            f"{name}: ONNX Runtime cannot run it ({first_line(error)}); expected engine torch"
+        ) from error
     if not off <= TOLERANCE:
         raise SnojoeError(
             f"{name}: ONNX Runtime differs from PyTorch by {off:.1e}; expected engine torch"
@@ -162,22 +166,12 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max().clamp_min(1))
 
 
-def _exported(model: Classifier, images: Tensor, name: str) -> bytes:
-    from snojoe.detect.export import check_extra, to_onnx
+def _exported(model: Classifier, images: Tensor) -> bytes:
+    from snojoe.detect.export import to_onnx
 
-    check_extra()
-    try:
-        # Of other images than are compared: a graph that holds their number is found out.
-        proto = to_onnx(_Network(model).eval(), images[1:], _INPUT, {0: "n"}, Outputs._fields)
-    except Exception as error:  # a network of one's own may do what cannot be exported
-        raise _unable(name, error) from error
+    proto = to_onnx(_Network(model).eval(), images, _INPUT, {0: "n"}, Outputs._fields)
     content: bytes = proto.SerializeToString()
     return content
-
-
-def _unable(name: str, error: Exception) -> SnojoeError:
-    why = first_line(error)
-    return SnojoeError(f"{name}: cannot be exported to ONNX ({why}); expected engine torch")
 
 
 def _session(model: str | bytes) -> onnxruntime.InferenceSession:
